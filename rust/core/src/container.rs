@@ -1,0 +1,313 @@
+#![doc = include_str!("../FORMAT.md")]
+
+use crate::checksum::{ModelId, crc32};
+use crate::codes::{Tile, tiles};
+use crate::error::{Error, Result};
+use crate::limits::Limits;
+
+/// The first bytes of every file.
+pub const MAGIC: [u8; 4] = *b"VQC\x1a";
+
+/// The format version that this module reads and writes.
+pub const VERSION: u8 = 1;
+
+/// Most levels of a file.
+pub const MAX_LEVELS: usize = 4;
+
+/// Largest base-2 logarithm of a stride or a tile's side.
+pub const MAX_LOG2: u8 = 15;
+
+/// Bytes of a CRC-32.
+const CHECKSUM_BYTES: u64 = 4;
+
+const GRAY: u8 = 1;
+const ALPHA: u8 = 2;
+
+/// How one level divides a picture into codes and tiles.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Level {
+    /// Base-2 logarithm of the pixels from one position to the next.
+    pub stride_log2: u8,
+    /// Base-2 logarithm of a tile's side in positions.
+    pub tile_log2: u8,
+}
+
+impl Level {
+    /// Pixels from one position to the next.
+    pub fn stride(self) -> u32 {
+        1 << self.stride_log2
+    }
+
+    /// Side of a tile in positions.
+    pub fn tile_side(self) -> u32 {
+        1 << self.tile_log2
+    }
+}
+
+/// What a file says about its picture.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Header {
+    /// Whether the picture is to be shown in one channel.
+    pub gray: bool,
+    /// The model that is needed to decode it.
+    pub model: ModelId,
+    /// Position between the model's quality levels in 1/16 of a level.
+    pub quality: u8,
+    /// Columns of pixels, at least 1.
+    pub width: u32,
+    /// Rows of pixels, at least 1.
+    pub height: u32,
+    /// The levels, coarse to fine: 1 to 4 of them, strides never growing.
+    pub levels: Vec<Level>,
+}
+
+impl Header {
+    /// Rows and columns of positions of a level.
+    pub fn grid(&self, level: Level) -> (usize, usize) {
+        let cells = |pixels: u32| pixels.div_ceil(level.stride()) as usize;
+        (cells(self.height), cells(self.width))
+    }
+
+    /// The tiles of a level, in the order of their payloads.
+    pub fn tiles(&self, level: Level) -> impl ExactSizeIterator<Item = Tile> + use<> {
+        let (height, width) = self.grid(level);
+        tiles(height, width, level.tile_side() as usize)
+    }
+}
+
+/// Where a payload or the alpha chunk lies in a file, its checksum not counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Part {
+    /// First byte.
+    pub offset: u64,
+    /// Number of bytes.
+    pub length: u32,
+}
+
+/// A parsed header and the places of everything behind it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Container {
+    /// What the file says about its picture.
+    pub header: Header,
+    /// One payload for each tile of each level.
+    pub payloads: Vec<Vec<Part>>,
+    /// The alpha chunk.
+    pub alpha: Option<Part>,
+    /// Bytes before the first payload, the header's checksum included.
+    pub header_bytes: u64,
+    /// Bytes of the whole file.
+    pub file_bytes: u64,
+}
+
+/// Puts a file together. `payloads` holds one payload for each tile of each level.
+pub fn write(header: &Header, payloads: &[Vec<Vec<u8>>], alpha: Option<&[u8]>) -> Result<Vec<u8>> {
+    check_header(header).map_err(|what| Error::InvalidInput(what.into()))?;
+    let tiles = header.levels.iter().map(|&level| header.tiles(level).len());
+    if !tiles.eq(payloads.iter().map(Vec::len)) {
+        return Err(Error::InvalidInput("there must be one payload for each tile".into()));
+    }
+    let parts = || payloads.iter().flatten().map(Vec::as_slice).chain(alpha);
+
+    let mut bytes = Vec::new();
+    bytes.extend(MAGIC);
+    bytes.push(VERSION);
+    bytes.push(if header.gray { GRAY } else { 0 } | if alpha.is_some() { ALPHA } else { 0 });
+    bytes.extend(header.model.0);
+    bytes.push(header.quality);
+    write_leb128(header.width, &mut bytes);
+    write_leb128(header.height, &mut bytes);
+    bytes.push(header.levels.len() as u8);
+    bytes.extend(header.levels.iter().map(|level| level.stride_log2 << 4 | level.tile_log2));
+    for part in parts() {
+        write_leb128(part_length(part)?, &mut bytes);
+    }
+    bytes.extend(crc32(&bytes).to_le_bytes());
+    for part in parts() {
+        bytes.extend_from_slice(part);
+        bytes.extend(crc32(part).to_le_bytes());
+    }
+    Ok(bytes)
+}
+
+/// Reads the header of a file, of which at least the header must be there.
+///
+/// Payloads are not looked at: with the first `n` levels' bytes at hand, [`Container::payload`]
+/// reads these levels. [`Container::verify`] checks a whole file.
+pub fn parse(bytes: &[u8], limits: &Limits) -> Result<Container> {
+    let mut reader = Reader { bytes, position: 0 };
+    read_magic(&mut reader)?;
+    let flags = reader.byte()?;
+    if flags & !(GRAY | ALPHA) != 0 {
+        return Err(Error::Corrupted { what: "reserved flag bits are set" });
+    }
+    let model = ModelId(reader.array()?);
+    let quality = reader.byte()?;
+    let (width, height) = (reader.leb128()?, reader.leb128()?);
+    limits.check_picture(width, height)?;
+    let level_count = reader.byte()?;
+    if !(1..=MAX_LEVELS).contains(&level_count.into()) {
+        return Err(Error::Corrupted { what: "the number of levels is not 1 to 4" });
+    }
+    let levels = (0..level_count).map(|_| {
+        let level = reader.byte()?;
+        Ok(Level { stride_log2: level >> 4, tile_log2: level & 15 })
+    });
+    let levels = levels.collect::<Result<_>>()?;
+    let header = Header { gray: flags & GRAY != 0, model, quality, width, height, levels };
+    check_header(&header).map_err(|what| Error::Corrupted { what })?;
+
+    let tiles: Vec<usize> = header.levels.iter().map(|&level| header.tiles(level).len()).collect();
+    let tile_count = tiles.iter().map(|&tiles| tiles as u64).sum();
+    limits.check_tiles(tile_count)?;
+    if tile_count > reader.rest().len() as u64 {
+        return Err(Error::Truncated { what: "header" }); // each length has at least one byte
+    }
+    let mut payloads = Vec::with_capacity(tiles.len());
+    for tiles in tiles {
+        payloads.push((0..tiles).map(|_| reader.leb128()).collect::<Result<Vec<u32>>>()?);
+    }
+    let alpha = if flags & ALPHA != 0 { Some(reader.leb128()?) } else { None };
+    let checksum = crc32(&bytes[..reader.position]);
+    if u32::from_le_bytes(reader.array()?) != checksum {
+        return Err(Error::Corrupted { what: "the header does not match its checksum" });
+    }
+    Ok(locate(header, reader.position as u64, payloads, alpha))
+}
+
+/// Lays payloads of the given lengths out behind a header of `header_bytes`.
+fn locate(
+    header: Header,
+    header_bytes: u64,
+    lengths: Vec<Vec<u32>>,
+    alpha: Option<u32>,
+) -> Container {
+    let mut end = header_bytes; // at most 2^20 tiles of 2^32 bytes: far from overflowing
+    let mut place = |length: u32| {
+        let part = Part { offset: end, length };
+        end += u64::from(length) + CHECKSUM_BYTES;
+        part
+    };
+    let payloads =
+        lengths.into_iter().map(|lengths| lengths.into_iter().map(&mut place).collect()).collect();
+    let alpha = alpha.map(&mut place);
+    Container { header, payloads, alpha, header_bytes, file_bytes: end }
+}
+
+impl Container {
+    /// The bytes of one payload or of the alpha chunk, checked.
+    pub fn payload<'a>(&self, bytes: &'a [u8], part: Part) -> Result<&'a [u8]> {
+        let truncated = Error::Truncated { what: "payloads" };
+        let Ok(offset) = usize::try_from(part.offset) else { return Err(truncated) };
+        let rest = bytes.get(offset..).ok_or_else(|| truncated.clone())?;
+        let (payload, rest) =
+            rest.split_at_checked(part.length as usize).ok_or(truncated.clone())?;
+        let checksum = rest.first_chunk().ok_or(truncated)?;
+        if u32::from_le_bytes(*checksum) != crc32(payload) {
+            return Err(Error::Corrupted { what: "a payload does not match its checksum" });
+        }
+        Ok(payload)
+    }
+
+    /// Checks the length of a whole file and all checksums in it.
+    pub fn verify(&self, bytes: &[u8]) -> Result<()> {
+        let length = bytes.len() as u64;
+        if length < self.file_bytes {
+            return Err(Error::Truncated { what: "payloads" });
+        }
+        self.payloads
+            .iter()
+            .flatten()
+            .chain(&self.alpha)
+            .try_for_each(|&part| self.payload(bytes, part).map(drop))?;
+        if length > self.file_bytes {
+            return Err(Error::Corrupted { what: "there are trailing bytes behind the file" });
+        }
+        Ok(())
+    }
+}
+
+/// The rules for headers that hold in both directions.
+fn check_header(header: &Header) -> std::result::Result<(), &'static str> {
+    let levels = &header.levels;
+    if header.width == 0 || header.height == 0 {
+        return Err("a picture has at least one pixel");
+    }
+    if levels.is_empty() || levels.len() > MAX_LEVELS {
+        return Err("the number of levels is not 1 to 4");
+    }
+    if levels.iter().any(|level| level.stride_log2.max(level.tile_log2) > MAX_LOG2) {
+        return Err("a stride or a tile is larger than 32768");
+    }
+    if levels.windows(2).any(|pair| pair[0].stride_log2 < pair[1].stride_log2) {
+        return Err("levels are not ordered from coarse to fine");
+    }
+    Ok(())
+}
+
+fn part_length(part: &[u8]) -> Result<u32> {
+    u32::try_from(part.len()).map_err(|_| Error::OverLimit {
+        what: "bytes of a payload",
+        value: part.len() as u64,
+        limit: u32::MAX.into(),
+    })
+}
+
+/// Magic number and version. A prefix of the magic number is a truncated file.
+fn read_magic(reader: &mut Reader) -> Result<()> {
+    if !reader.bytes.iter().zip(&MAGIC).all(|(byte, magic)| byte == magic) {
+        return Err(Error::NotVqc);
+    }
+    reader.array::<{ MAGIC.len() }>()?;
+    match reader.byte()? {
+        VERSION => Ok(()),
+        version => Err(Error::UnsupportedVersion(version)),
+    }
+}
+
+/// A cursor that cannot leave its bytes.
+struct Reader<'a> {
+    bytes: &'a [u8],
+    position: usize,
+}
+
+impl<'a> Reader<'a> {
+    fn rest(&self) -> &'a [u8] {
+        &self.bytes[self.position..]
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
+        let array = self.rest().first_chunk().ok_or(Error::Truncated { what: "header" })?;
+        self.position += N;
+        Ok(*array)
+    }
+
+    fn byte(&mut self) -> Result<u8> {
+        self.array().map(|[byte]| byte)
+    }
+
+    /// Reads what [`write_leb128`] writes, and no other spelling of the same number.
+    fn leb128(&mut self) -> Result<u32> {
+        let mut number = 0;
+        for shift in (0..35).step_by(7) {
+            let byte = self.byte()?;
+            number |= u64::from(byte & 0x7f) << shift;
+            if byte & 0x80 == 0 {
+                let canonical = byte != 0 || shift == 0;
+                return u32::try_from(number)
+                    .ok()
+                    .filter(|_| canonical)
+                    .ok_or(Error::Corrupted { what: "a number is not in its shortest form" });
+            }
+        }
+        Err(Error::Corrupted { what: "a number has more than 32 bits" })
+    }
+}
+
+/// Little-endian groups of 7 bits, the top bit set on all but the last; no superfluous groups.
+fn write_leb128(mut number: u32, bytes: &mut Vec<u8>) {
+    while number >= 0x80 {
+        bytes.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    bytes.push(number as u8);
+}

@@ -1,0 +1,267 @@
+//! The learned prior: a small exact network that sees the codes known so far.
+//!
+//! For every step of every slice (see [`order`](crate::order)): gather the features of known codes
+//! around a position, and put them through `context -> hidden1 -> hidden2 -> head`. The head's
+//! integers are the distributions of the slice's codes at that position. Positions of a step that
+//! do not see each other go through the network together.
+
+use std::ops::Range;
+
+use crate::categorical::Categorical;
+use crate::codes::CodeGrid;
+use crate::entropy::SymbolCoder;
+use crate::error::{Error, Result};
+use crate::features::{Embedding, FeatureGrid};
+use crate::kernels::Kernel;
+use crate::logistic::Logistic;
+use crate::network::{Layer, activate};
+use crate::order::{Pattern, Source, Tap};
+use crate::prior::Prior;
+
+/// Positions that go through the network together: their contexts fit the level-2 cache.
+const BATCH: usize = 32;
+
+/// How the head's outputs describe the codes of one position.
+#[derive(Debug, Clone)]
+pub enum Head {
+    /// A mean in 1/256 symbol for every variable, then a scale class for every variable.
+    Logistic,
+    /// `alphabet` logits in 1/256 octave for every variable.
+    Categorical {
+        /// Number of codes: `0..alphabet`.
+        alphabet: usize,
+        /// Features of every code.
+        embedding: Embedding,
+    },
+}
+
+impl Head {
+    /// Outputs for each variable.
+    pub fn parameters(&self) -> usize {
+        match self {
+            Self::Logistic => 2,
+            Self::Categorical { alphabet, .. } => *alphabet,
+        }
+    }
+
+    /// Features of each variable.
+    pub fn features(&self) -> usize {
+        match self {
+            Self::Logistic => 1,
+            Self::Categorical { embedding, .. } => embedding.width(),
+        }
+    }
+}
+
+/// One step of a slice.
+#[derive(Debug, Clone)]
+pub struct Step {
+    /// The positions it codes.
+    pub pattern: Pattern,
+    /// Whether they are coded one at a time.
+    pub sequential: bool,
+    /// The context, in the order of the inputs of `context`.
+    pub taps: Vec<Tap>,
+    /// From the context to the first hidden layer.
+    pub context: Layer,
+}
+
+/// One slice of the variables.
+#[derive(Debug, Clone)]
+pub struct Slice {
+    /// Its variables.
+    pub variables: Range<usize>,
+    /// Its steps in order.
+    pub steps: Vec<Step>,
+    /// The layers that its steps share: `hidden1`, `hidden2`, `head`.
+    pub shared: [Layer; 3],
+}
+
+/// The learned prior of one level.
+#[derive(Debug, Clone)]
+pub struct ContextPrior {
+    /// Number of features a position.
+    channels: usize,
+    head: Head,
+    slices: Vec<Slice>,
+    kernel: Kernel,
+}
+
+impl ContextPrior {
+    /// Puts checked parts together: [`model`](crate::model) reads and checks them.
+    pub(crate) fn new(head: Head, slices: Vec<Slice>, kernel: Kernel) -> Self {
+        let variables = slices.last().map_or(0, |slice| slice.variables.end);
+        Self { channels: variables * head.features(), head, slices, kernel }
+    }
+
+    /// What the head says about the positions of one step, in raster order, where all codes are
+    /// known: `(positions, outputs)` numbers and the number of outputs. For tests against other
+    /// implementations of the network.
+    pub fn head_outputs(
+        &self,
+        codes: &CodeGrid,
+        quality: u8,
+        (slice, step): (usize, usize),
+    ) -> Result<(Vec<i32>, usize)> {
+        let slice = self.slices.get(slice);
+        let Some((slice, step)) = slice.and_then(|slice| Some((slice, slice.steps.get(step)?)))
+        else {
+            return Err(Error::InvalidInput("the prior has no such step".into()));
+        };
+        let [variables, height, width] = codes.shape();
+        if variables != self.variables() {
+            return Err(Error::InvalidInput(format!(
+                "the codes have {variables} variables a position, the prior {}",
+                self.variables()
+            )));
+        }
+        let mut features = FeatureGrid::new(height, width, self.channels);
+        for (y, x) in (0..height).flat_map(|y| (0..width).map(move |x| (y, x))) {
+            self.note_features(&mut features, codes, 0..variables, (y, x))?;
+        }
+        let mut network = Evaluation::new(self, slice, step, quality);
+        let positions: Vec<_> = step.pattern.positions(height, width).collect();
+        let mut outputs = Vec::new();
+        for positions in positions.chunks(BATCH) {
+            outputs.extend_from_slice(network.run(&features, positions));
+        }
+        Ok((outputs, slice.shared[2].rows()))
+    }
+
+    /// Codes the positions of one step.
+    fn code_step(
+        &self,
+        network: &mut Evaluation,
+        codes: &mut CodeGrid,
+        features: &mut FeatureGrid,
+        coder: &mut impl SymbolCoder,
+    ) -> Result<()> {
+        let [_, height, width] = codes.shape();
+        let variables = &network.slice.variables;
+        let outputs_each = variables.len() * self.head.parameters();
+        let batch = if network.step.sequential { 1 } else { BATCH };
+        let mut categorical = Categorical::default();
+        let mut positions = network.step.pattern.positions(height, width);
+        let mut chunk = Vec::with_capacity(batch);
+        loop {
+            chunk.clear();
+            chunk.extend(positions.by_ref().take(batch));
+            if chunk.is_empty() {
+                return Ok(());
+            }
+            let outputs = network.run(features, &chunk);
+            for (&(y, x), outputs) in chunk.iter().zip(outputs.chunks_exact(outputs_each)) {
+                for (index, variable) in variables.clone().enumerate() {
+                    let code = codes.at_mut(variable, y, x);
+                    *code = match self.head {
+                        Head::Logistic => {
+                            let class = outputs[variables.len() + index];
+                            Logistic::new(outputs[index], class).code(*code, coder)?
+                        }
+                        Head::Categorical { alphabet, .. } => {
+                            categorical.set_logits(&outputs[index * alphabet..][..alphabet]);
+                            coder.code(*code, &categorical)?
+                        }
+                    };
+                }
+                self.note_features(features, codes, variables.clone(), (y, x))?;
+            }
+        }
+    }
+
+    /// Enters the features of some variables of a position, which are known from now on.
+    fn note_features(
+        &self,
+        features: &mut FeatureGrid,
+        codes: &CodeGrid,
+        variables: Range<usize>,
+        (y, x): (usize, usize),
+    ) -> Result<()> {
+        let width = self.head.features();
+        let target = features.at_mut(y, x, variables.start * width..variables.end * width);
+        for (variable, target) in variables.zip(target.chunks_exact_mut(width)) {
+            let code = codes.at(variable, y, x);
+            match &self.head {
+                Head::Logistic => target[0] = Embedding::of_number(code),
+                Head::Categorical { embedding, .. } => {
+                    target.copy_from_slice(embedding.of(variable, code)?);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Prior for ContextPrior {
+    fn variables(&self) -> usize {
+        self.slices.last().map_or(0, |slice| slice.variables.end)
+    }
+
+    fn code(&self, codes: &mut CodeGrid, quality: u8, coder: &mut impl SymbolCoder) -> Result<()> {
+        let [_, height, width] = codes.shape();
+        let mut features = FeatureGrid::new(height, width, self.channels);
+        for slice in &self.slices {
+            for step in &slice.steps {
+                let mut network = Evaluation::new(self, slice, step, quality);
+                self.code_step(&mut network, codes, &mut features, coder)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The network of one step at one quality, with the memory it works in.
+struct Evaluation<'a> {
+    prior: &'a ContextPrior,
+    slice: &'a Slice,
+    step: &'a Step,
+    /// Biases of the context layer and of the shared ones.
+    biases: [Vec<i32>; 4],
+    inputs: Vec<i16>,
+    outputs: Vec<i32>,
+}
+
+impl<'a> Evaluation<'a> {
+    fn new(prior: &'a ContextPrior, slice: &'a Slice, step: &'a Step, quality: u8) -> Self {
+        let [hidden1, hidden2, head] = &slice.shared;
+        let biases = [&step.context, hidden1, hidden2, head].map(|layer| layer.biases_at(quality));
+        Self { prior, slice, step, biases, inputs: Vec::new(), outputs: Vec::new() }
+    }
+
+    /// The head's `(positions, outputs)` numbers at `positions`.
+    fn run(&mut self, features: &FeatureGrid, positions: &[(usize, usize)]) -> &[i32] {
+        self.gather(features, positions);
+        let [hidden1, hidden2, head] = &self.slice.shared;
+        let layers = [&self.step.context, hidden1, hidden2, head];
+        for (index, (layer, biases)) in layers.into_iter().zip(&self.biases).enumerate() {
+            if index > 0 {
+                let rows = layers[index - 1].rows();
+                self.inputs.clear();
+                self.inputs.resize(positions.len() * layer.stride(), 0);
+                activate(&self.outputs, rows, layer.stride(), &mut self.inputs);
+            }
+            self.outputs.resize(positions.len() * layer.rows(), 0);
+            layer.apply(self.prior.kernel, biases, &self.inputs, &mut self.outputs);
+        }
+        &self.outputs
+    }
+
+    /// Fills the inputs of the context layer: for every tap the features it sees, zero-padded.
+    fn gather(&mut self, features: &FeatureGrid, positions: &[(usize, usize)]) {
+        let width = self.prior.head.features();
+        let variables = &self.slice.variables;
+        let own = variables.start * width..variables.end * width;
+        let stride = self.step.context.stride();
+        self.inputs.clear();
+        for (index, &(y, x)) in positions.iter().enumerate() {
+            for tap in &self.step.taps {
+                let channels = match tap.source {
+                    Source::Earlier => 0..own.start,
+                    Source::Own => own.clone(),
+                };
+                self.inputs.extend_from_slice(features.seen(y, x, tap, channels));
+            }
+            self.inputs.resize((index + 1) * stride, 0);
+        }
+    }
+}

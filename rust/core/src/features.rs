@@ -1,0 +1,82 @@
+//! What the network sees of codes: small integers in a grid with a margin of zeros.
+
+use std::ops::Range;
+
+use crate::error::{Error, Result};
+use crate::network::MAX_FEATURE;
+use crate::order::{REACH, Tap};
+
+/// Features of the codes of a tile, 0 where nothing is known and outside.
+///
+/// Positions are rows of `channels` numbers, the slices' features one after the other, so that
+/// "all earlier slices" and "this slice" are contiguous; the margin spares the taps bounds checks.
+#[derive(Debug)]
+pub struct FeatureGrid {
+    channels: usize,
+    /// Positions in a row, margins included.
+    columns: usize,
+    features: Vec<i16>,
+}
+
+impl FeatureGrid {
+    /// A grid in which no code is known yet.
+    pub fn new(height: usize, width: usize, channels: usize) -> Self {
+        let (rows, columns) = (height + 2 * REACH, width + 2 * REACH);
+        Self { channels, columns, features: vec![0; rows * columns * channels] }
+    }
+
+    /// Some channels of a position of the tile.
+    pub fn at_mut(&mut self, y: usize, x: usize, channels: Range<usize>) -> &mut [i16] {
+        let start = ((y + REACH) * self.columns + x + REACH) * self.channels;
+        &mut self.features[start..][channels]
+    }
+
+    /// Some channels of what `tap` sees from a position of the tile.
+    pub fn seen(&self, y: usize, x: usize, tap: &Tap, channels: Range<usize>) -> &[i16] {
+        let y = (y + REACH).wrapping_add_signed(tap.dy);
+        let x = (x + REACH).wrapping_add_signed(tap.dx);
+        &self.features[(y * self.columns + x) * self.channels..][channels]
+    }
+}
+
+/// Features of categorical codes: a learned table.
+#[derive(Debug, Clone)]
+pub struct Embedding {
+    alphabet: usize,
+    width: usize,
+    /// `(variables, alphabet, width)`.
+    table: Vec<i16>,
+}
+
+impl Embedding {
+    /// Takes a `(variables, alphabet, width)` table of features of at most [`MAX_FEATURE`].
+    pub fn new(alphabet: usize, width: usize, table: Vec<i16>) -> Result<Self> {
+        if table.iter().any(|&feature| i32::from(feature).abs() > MAX_FEATURE) {
+            return Err(Error::InvalidModel(format!(
+                "prior.embedding: a feature is above {MAX_FEATURE} in magnitude"
+            )));
+        }
+        Ok(Self { alphabet, width, table })
+    }
+
+    /// Features of each code.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// The features of one code of one variable.
+    pub fn of(&self, variable: usize, code: i32) -> Result<&[i16]> {
+        let code = usize::try_from(code).ok().filter(|&code| code < self.alphabet);
+        code.and_then(|code| {
+            self.table.get((variable * self.alphabet + code) * self.width..)?.get(..self.width)
+        })
+        .ok_or_else(|| {
+            Error::InvalidInput(format!("a code is outside the alphabet of {}", self.alphabet))
+        })
+    }
+
+    /// The feature of a code that is a number: itself, clamped.
+    pub fn of_number(code: i32) -> i16 {
+        code.clamp(-MAX_FEATURE, MAX_FEATURE) as i16
+    }
+}

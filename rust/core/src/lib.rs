@@ -1,0 +1,36 @@
+//! The exact half of vqcodec: everything between integer codes and the bytes of a file.
+//!
+//! ```text
+//! encode: codes -> tiles -> prior (integer network -> integer frequencies) -> range coder -> file
+//! decode: file -> checks -> range decoder + the same prior -> codes
+//! ```
+//!
+//! No floating-point number takes part in coding, so codes and bytes are equal on every machine.
+//! No input bytes can cause a panic, an unbounded allocation or a wrong result without an error.
+
+#![deny(unsafe_code)]
+
+pub mod categorical;
+pub mod checksum;
+pub mod codes;
+pub mod container;
+pub mod context;
+pub mod distribution;
+pub mod entropy;
+pub mod error;
+pub mod escape;
+pub mod features;
+pub mod kernels;
+pub mod limits;
+pub mod logistic;
+pub mod model;
+pub mod network;
+pub mod order;
+pub mod prior;
+pub mod sigmoid;
+pub mod stream;
+
+pub use codes::CodeGrid;
+pub use error::{Error, Result};
+pub use limits::Limits;
+pub use model::Model;

@@ -1,0 +1,53 @@
+//! What this implementation is willing to handle, as opposed to what the format can express.
+
+use crate::error::{Error, Result};
+
+/// Upper bounds that are checked before anything is allocated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Pixels of a picture (width x height). The default is where Pillow refuses, too.
+    pub max_pixels: u64,
+    /// Pixels of the longer side.
+    pub max_side: u32,
+    /// Tiles over all levels: one rate-coded payload each.
+    pub max_tiles: u64,
+    /// Codes of one level (variables x height x width), four bytes of memory each.
+    pub max_codes: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { max_pixels: 178_956_970, max_side: 1 << 20, max_tiles: 1 << 20, max_codes: 1 << 28 }
+    }
+}
+
+impl Limits {
+    /// Default limits with another bound on the number of pixels.
+    pub fn with_max_pixels(max_pixels: u64) -> Self {
+        Self { max_pixels, ..Self::default() }
+    }
+
+    /// Checks the size of a picture in pixels.
+    pub fn check_picture(&self, width: u32, height: u32) -> Result<()> {
+        let side = width.max(height).into();
+        within("pixels on the longer side", side, self.max_side.into())?;
+        within("pixels", u64::from(width) * u64::from(height), self.max_pixels)
+    }
+
+    /// Checks the number of tiles of all levels together.
+    pub fn check_tiles(&self, tiles: u64) -> Result<()> {
+        within("tiles", tiles, self.max_tiles)
+    }
+
+    /// Checks the size of one level's codes. The product cannot overflow before it is rejected.
+    pub fn check_codes(&self, variables: usize, height: usize, width: usize) -> Result<()> {
+        let codes = [height, width]
+            .iter()
+            .fold(variables as u64, |product, &side| product.saturating_mul(side as u64));
+        within("codes", codes, self.max_codes)
+    }
+}
+
+fn within(what: &'static str, value: u64, limit: u64) -> Result<()> {
+    if value > limit { Err(Error::OverLimit { what, value, limit }) } else { Ok(()) }
+}

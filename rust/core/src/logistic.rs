@@ -1,0 +1,192 @@
+//! The discretised logistic distribution over integers, in integer arithmetic.
+//!
+//! A network predicts a mean in 1/256 symbol and a scale class; the probability of a code is the
+//! logistic mass of its unit cell. Cells within a window around the mean have an interval each,
+//! all others share one escape interval.
+
+use crate::distribution::{Distribution, Interval, PRECISION, TOTAL};
+use crate::entropy::SymbolCoder;
+use crate::error::{Error, Result};
+use crate::escape::code_outlier;
+use crate::sigmoid::sigmoid;
+
+/// Number of scale classes; class `c` has the scale `2^((c - 96) / 16)` symbols.
+pub const CLASSES: i32 = 240;
+
+/// Largest magnitude of a mean, in 1/256 symbol.
+pub const MAX_MEAN: i32 = 1 << 22;
+
+/// `round(2^40 * 2^(i / 16))`.
+const OCTAVE: [u64; 16] = [
+    1099511627776,
+    1148191166361,
+    1199025932245,
+    1252111345494,
+    1307547050779,
+    1365437104419,
+    1425890169699,
+    1489019720837,
+    1554944255988,
+    1623787519664,
+    1695678735018,
+    1770752846399,
+    1849150772653,
+    1931019671637,
+    2016513216442,
+    2105791883849,
+];
+
+/// Half widths of the windows: 14 scales (mass 2^-19 lies outside) and at least 4 symbols.
+const WINDOW: [i32; CLASSES as usize] = {
+    let mut table = [0; CLASSES as usize];
+    let mut class = 0;
+    while class < CLASSES {
+        let (octave, step) = ((class - 96).div_euclid(16), (class - 96).rem_euclid(16));
+        let window = ((14 * OCTAVE[step as usize]) << (octave + 6)).div_ceil(1 << 46) as i32 + 1;
+        table[class as usize] = if window < 4 { 4 } else { window };
+        class += 1;
+    }
+    table
+};
+
+/// `round(2^21 / scale)`: from 1/256 symbol to 2^-24 / 32 logistic unit.
+const INVERSE_SCALE: [i64; CLASSES as usize] = {
+    let mut table = [0; CLASSES as usize];
+    let mut class = 0;
+    while class < CLASSES {
+        let (octave, step) = ((96 - class).div_euclid(16), (96 - class).rem_euclid(16));
+        let shift = 19 - octave;
+        table[class as usize] = ((OCTAVE[step as usize] + (1 << (shift - 1))) >> shift) as i64;
+        class += 1;
+    }
+    table
+};
+
+/// One discretised logistic distribution. Its symbols are offsets `-window..=window` from
+/// [`center`](Self::center), and `window + 1` for the escape.
+#[derive(Debug, Clone, Copy)]
+pub struct Logistic {
+    center: i32,
+    /// Position of the mean inside the centre cell, in 1/256 symbol: -128..=127.
+    fraction: i32,
+    window: i32,
+    inverse_scale: i64,
+    /// Frequency units that are shared by mass; the others are the guaranteed 1 per symbol.
+    shared: u64,
+    /// Value of [`edge`](Self::edge) at the left end of the window.
+    origin: u64,
+}
+
+impl Logistic {
+    /// A distribution from any two integers: `mean` (1/256 symbol) is clamped to +-2^22 and `class` to
+    /// 0..240.
+    pub fn new(mean: i32, class: i32) -> Self {
+        let mean = mean.clamp(-MAX_MEAN, MAX_MEAN);
+        let class = class.clamp(0, CLASSES - 1) as usize;
+        let center = (mean + 128) >> 8;
+        let window = WINDOW[class];
+        let mut logistic = Self {
+            center,
+            fraction: mean - 256 * center,
+            window,
+            inverse_scale: INVERSE_SCALE[class],
+            shared: (TOTAL - (2 * window + 2) as u32).into(),
+            origin: 0,
+        };
+        logistic.origin = logistic.edge(-window);
+        logistic
+    }
+
+    /// The integer nearest to the mean: what an offset of 0 stands for.
+    pub fn center(&self) -> i32 {
+        self.center
+    }
+
+    /// Largest offset with an interval of its own.
+    pub fn window(&self) -> i32 {
+        self.window
+    }
+
+    /// Logistic mass below the cell of `offset`, in shared frequency units.
+    fn edge(&self, offset: i32) -> u64 {
+        let position = i64::from(256 * offset - 128 - self.fraction);
+        (sigmoid(position * self.inverse_scale) * self.shared) >> 32
+    }
+
+    /// Left end of the interval of `offset` in `-window..=window + 1`: strictly increasing from 0.
+    fn left(&self, offset: i32) -> u32 {
+        (self.edge(offset) - self.origin) as u32 + (offset + self.window) as u32
+    }
+
+    fn between(&self, offset: i32, left: u32) -> Interval {
+        let right = if offset > self.window { TOTAL } else { self.left(offset + 1) };
+        Interval { left, width: right - left }
+    }
+
+    /// Codes one int16 `value`, through the escape where it lies outside the window.
+    pub fn code(&self, value: i32, coder: &mut impl SymbolCoder) -> Result<i32> {
+        let escape = self.window + 1;
+        let offset = value - self.center;
+        let symbol = if offset.abs() <= self.window { offset } else { escape };
+        let mut coded = coder.code(symbol, self)?;
+        if coded == escape {
+            coded = code_outlier(offset, self.window, coder)?;
+        }
+        let value = self.center + coded;
+        if i16::try_from(value).is_err() {
+            return Err(Error::Corrupted { what: "a code is outside the 16-bit range" });
+        }
+        Ok(value)
+    }
+}
+
+impl Distribution for Logistic {
+    fn interval(&self, symbol: i32) -> Option<Interval> {
+        (-self.window..=self.window + 1)
+            .contains(&symbol)
+            .then(|| self.between(symbol, self.left(symbol)))
+    }
+
+    /// Gallops outwards from the centre, then bisects: a few edges where the mean is good.
+    fn find(&self, quantile: u32) -> (i32, Interval) {
+        // Invariant: left(low) <= quantile < left(high), where left(window + 2) counts as TOTAL.
+        let (mut low, mut high) = (0, self.window + 2);
+        let mut low_left = self.left(0);
+        let mut step = 1;
+        if quantile < low_left {
+            high = 0;
+            loop {
+                low = (high - step).max(-self.window);
+                low_left = self.left(low);
+                if low_left <= quantile {
+                    break;
+                }
+                high = low;
+                step *= 2;
+            }
+        } else {
+            while low + step < high {
+                let left = self.left(low + step);
+                if quantile < left {
+                    high = low + step;
+                    break;
+                }
+                low += step;
+                low_left = left;
+                step *= 2;
+            }
+        }
+        while high - low > 1 {
+            let middle = low + (high - low) / 2;
+            let left = self.left(middle);
+            if left <= quantile {
+                (low, low_left) = (middle, left);
+            } else {
+                high = middle;
+            }
+        }
+        (low, self.between(low, low_left))
+    }
+}
+
+const _: () = assert!(WINDOW[CLASSES as usize - 1] <= 8191 && PRECISION == 24);

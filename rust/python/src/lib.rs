@@ -1,0 +1,31 @@
+//! The Python module `vqcodec._core`: converts arguments, releases the GIL, maps errors.
+//!
+//! Signatures and documentation for users are in `vqcodec/_core.pyi`.
+
+mod arrays;
+mod errors;
+mod header;
+mod model;
+mod static_prior;
+
+use pyo3::prelude::*;
+
+/// The exact half of vqcodec, in Rust.
+#[pymodule(gil_used = false)]
+mod _core {
+    #[pymodule_export]
+    use super::header::{Header, read_alpha, read_header, verify_checksums};
+    #[pymodule_export]
+    use super::kernel;
+    #[pymodule_export]
+    use super::model::{Model, cross_entropy, head_outputs, read_codes, write_file};
+    #[pymodule_export]
+    use super::static_prior::StaticPrior;
+}
+
+/// Name of the kernel that new models run on.
+#[pyfunction]
+fn kernel() -> PyResult<&'static str> {
+    let kernel = vqcodec_core::kernels::Kernel::select().map_err(errors::to_python)?;
+    Ok(kernel.name())
+}

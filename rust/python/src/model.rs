@@ -1,0 +1,102 @@
+//! A model, and coding with it.
+
+use numpy::{PyArray2, PyArray3};
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+use vqcodec_core::stream::{self, Picture};
+use vqcodec_core::{Limits, Model as CoreModel};
+
+use crate::arrays::{code_grid, code_grids, to_array, to_rows};
+use crate::errors::to_python;
+
+/// See `_core.pyi`.
+#[pyclass(frozen, module = "vqcodec._core")]
+pub struct Model(CoreModel);
+
+#[pymethods]
+impl Model {
+    #[new]
+    fn new(py: Python<'_>, data: &[u8]) -> PyResult<Self> {
+        py.detach(|| CoreModel::load(data)).map(Self).map_err(to_python)
+    }
+
+    #[getter]
+    fn id(&self) -> String {
+        self.0.id.to_string()
+    }
+
+    #[getter]
+    fn config(&self) -> &str {
+        &self.0.config
+    }
+
+    fn __repr__(&self) -> String {
+        format!("Model(id='{}')", self.0.id)
+    }
+}
+
+/// See `_core.pyi`.
+#[pyfunction]
+#[pyo3(signature = (model, width, height, quality, codes, gray = false, alpha = None, threads = 0))]
+#[expect(clippy::too_many_arguments, reason = "keyword arguments in Python")]
+pub fn write_file<'py>(
+    py: Python<'py>,
+    model: &Model,
+    width: u32,
+    height: u32,
+    quality: u8,
+    codes: &Bound<'py, PyAny>,
+    gray: bool,
+    alpha: Option<&[u8]>,
+    threads: usize,
+) -> PyResult<Bound<'py, PyBytes>> {
+    let codes = code_grids(codes)?;
+    let picture = Picture { width, height, quality, gray, alpha };
+    let bytes = py.detach(|| stream::write_file(&model.0, picture, &codes, threads));
+    Ok(PyBytes::new(py, &bytes.map_err(to_python)?))
+}
+
+/// See `_core.pyi`.
+#[pyfunction]
+#[pyo3(signature = (model, data, max_pixels = 178_956_970, threads = 0))]
+pub fn read_codes<'py>(
+    py: Python<'py>,
+    model: &Model,
+    data: &[u8],
+    max_pixels: u64,
+    threads: usize,
+) -> PyResult<Vec<Bound<'py, PyArray3<i32>>>> {
+    let limits = Limits::with_max_pixels(max_pixels);
+    let grids = py.detach(|| stream::read_codes(&model.0, data, &limits, threads));
+    grids.map_err(to_python)?.into_iter().map(|codes| to_array(py, codes)).collect()
+}
+
+/// See `_core.pyi`.
+#[pyfunction]
+#[pyo3(signature = (model, quality, codes, threads = 0))]
+pub fn cross_entropy(
+    py: Python<'_>,
+    model: &Model,
+    quality: u8,
+    codes: &Bound<'_, PyAny>,
+    threads: usize,
+) -> PyResult<f64> {
+    let codes = code_grids(codes)?;
+    py.detach(|| stream::cross_entropy(&model.0, quality, &codes, threads)).map_err(to_python)
+}
+
+/// See `_core.pyi`.
+#[pyfunction]
+pub fn head_outputs<'py>(
+    py: Python<'py>,
+    model: &Model,
+    quality: u8,
+    codes: &Bound<'py, PyAny>,
+    slice: usize,
+    step: usize,
+) -> PyResult<Bound<'py, PyArray2<i32>>> {
+    let codes = code_grid(codes)?;
+    let outputs = py.detach(|| model.0.prior.head_outputs(&codes, quality, (slice, step)));
+    let (outputs, columns) = outputs.map_err(to_python)?;
+    to_rows(py, columns, outputs)
+}

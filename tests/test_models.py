@@ -1,0 +1,92 @@
+"""VQ-VAE: shapes, the PCA start, quality levels, and windows that leave no seams."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from vqcodec.config import PLAIN, ModelConfig, TrainConfig, from_json, to_json
+from vqcodec.models import VQVAE, start_from_pca
+from vqcodec.photos import CropSampler
+from vqcodec.transform import CORE, Transform
+
+SMALL = ModelConfig(
+    channels=24, slices=(4, 8, 12), prior_hidden=16, analysis_width=16, analysis_coarse_width=16, synthesis_width=16
+)
+SMALL_PLAIN = dataclasses.replace(PLAIN, channels=16, codebook_size=16, codebook_width=4, embedding=4, prior_hidden=16)
+SMALL_BOOK = dataclasses.replace(
+    SMALL, quantizer="codebook", channels=24, slices=(2, 4), codebook_size=16, codebook_width=4, embedding=4
+)
+ALL = pytest.mark.parametrize("config", [SMALL, SMALL_PLAIN, SMALL_BOOK], ids=["grid", "plain", "codebook"])
+
+
+@ALL
+def test_loss_reaches_every_parameter(config: ModelConfig) -> None:
+    torch.manual_seed(0)
+    model = VQVAE(config).train()
+    for parameter in model.parameters():  # zero-initialised heads would hide what lies before them
+        torch.nn.init.normal_(parameter, std=0.05)
+    level = torch.linspace(0, config.quality_levels - 1, 8)
+    losses = model(torch.rand(8, 3, 64, 64), level, -0.3)
+    losses.total.backward()
+    assert losses.bpp.shape == losses.mse.shape == (8,)
+    without = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+    assert not without
+
+
+@ALL
+def test_codes_and_images_have_the_stated_shapes(config: ModelConfig) -> None:
+    model = VQVAE(config).eval()
+    level = torch.zeros(1)
+    codes = model.analyze(torch.rand(1, 3, 64, 96), level)
+    assert codes.dtype == torch.int64
+    assert codes.shape == (1, sum(config.slices), 64 // config.stride, 96 // config.stride)
+    images = model.synthesize(codes, level)
+    assert images.shape == (1, 3, 64, 96)
+    assert images.min() >= 0.0 and images.max() <= 1.0
+
+
+def test_pca_start_codes_a_photo_well(photo: Image.Image) -> None:
+    pixels = np.asarray(photo.convert("RGB"))
+    sampler = CropSampler([pixels], 128, 32, seed=0)
+    patches = torch.from_numpy(sampler.patches(4000, 16)).permute(0, 3, 1, 2).float() / 255.0 - 0.5
+    model = VQVAE(dataclasses.replace(SMALL, channels=192, slices=(12, 28, 56, 96)))
+    start_from_pca(model, torch.nn.functional.pixel_unshuffle(patches, 16).flatten(1))
+    crop = torch.from_numpy(pixels[:256, :256].copy()).permute(2, 0, 1)[None].float() / 255.0
+    errors, bits = [], []
+    for position in (0.0, 3.5, 7.0):
+        level = torch.tensor([position])
+        codes = model.analyze(crop, level)
+        errors.append((model.synthesize(codes, level) - crop).square().mean().item())
+        bits.append(model.code_bits(codes, level).sum().item())
+    assert errors == sorted(errors, reverse=True) and bits == sorted(bits)
+    assert -10.0 * np.log10(errors[-1]) > 30.0  # dB, before any training
+
+
+@ALL
+def test_windows_leave_no_seams(config: ModelConfig) -> None:
+    torch.manual_seed(1)
+    transform = Transform(VQVAE(config).eval())
+    for parameter in transform.model.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    side = (CORE + 9) * config.stride
+    pixels = np.random.default_rng(0).integers(0, 256, (side, 3 * config.stride, 3), np.uint8)
+    image = torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255.0
+    with torch.no_grad():
+        whole = transform.model.analyze(image, torch.zeros(1))
+        codes = transform.analyze(pixels, 0.0)
+        assert np.mean(codes != whole[0].numpy()) < 1e-3  # rounding ties only
+        shown = (transform.model.synthesize(whole, torch.zeros(1))[0] * 255.0).round().permute(1, 2, 0)
+        again = transform.synthesize(whole[0].numpy().astype(np.int32), 0.0)
+    assert np.abs(again.astype(int) - shown.numpy().astype(int)).max() <= 1
+
+
+def test_configs_survive_json_and_reject_unknown_keys() -> None:
+    assert from_json(ModelConfig, to_json(SMALL)) == SMALL
+    assert from_json(TrainConfig, to_json(TrainConfig(steps=7))) == TrainConfig(steps=7)
+    with pytest.raises(ValueError, match="unknown ModelConfig key: colour"):
+        from_json(ModelConfig, '{"colour": 1}')

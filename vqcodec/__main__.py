@@ -1,0 +1,5 @@
+"""`python -m vqcodec`: the same as the command `vqcodec`."""
+
+from vqcodec.cli import main
+
+main()

@@ -1,0 +1,262 @@
+"""The command line: files in, files out; every step is a call into the library."""
+
+from __future__ import annotations
+
+import json
+import math
+import signal
+import sys
+from dataclasses import asdict
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
+
+import typer
+
+from vqcodec import cli_train
+from vqcodec.errors import InvalidInputError, TruncatedError, VqcodecError
+from vqcodec.files import IMAGE_SUFFIXES, Destination, Job, plan, refuse_existing, write_file
+from vqcodec.messages import Messages, explain, say, usage_error
+
+if TYPE_CHECKING:
+    from vqcodec.codec import Codec, Report
+
+app = typer.Typer(
+    name="vqcodec",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Inputs = Annotated[list[str], typer.Argument(metavar="IN...", help="Files; - is standard input.")]
+Output = Annotated[str | None, typer.Option("--output", "-o", help="Output file; - is standard output.")]
+OutputDir = Annotated[Path | None, typer.Option(help="Folder for the outputs; made where missing.")]
+Standard = Annotated[bool, typer.Option("--stdout", "-c", help="Write to standard output.")]
+Force = Annotated[bool, typer.Option("--force", "-f", help="Replace existing files.")]
+ModelFile = Annotated[str | None, typer.Option("--model", help="Model file, where it is not built in.")]
+Threads = Annotated[int, typer.Option("--threads", "-j", min=0, help="Threads; 0 uses all cores.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Say nothing but errors.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object a file on standard output.")]
+Device = Annotated[Literal["cpu", "cuda"], typer.Option(help="Where the encoder's network runs.")]
+Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="Encode the images inside folders.")]
+NoVerify = Annotated[bool, typer.Option("--no-verify", help="Skip decoding what was encoded.")]
+Format = Annotated[str | None, typer.Option(help="Image format: png (default), webp, tiff, bmp, ppm, jpg.")]
+
+
+@app.command()
+def encode(
+    inputs: Inputs,
+    output: Output = None,
+    output_dir: OutputDir = None,
+    quality: Annotated[float, typer.Option("--quality", "-q", help="0 (smallest) to 100 (best).")] = 50.0,
+    model: Annotated[str, typer.Option(help="Built-in model by name, or a model file.")] = "photo",
+    device: Device = "cpu",
+    recursive: Recursive = False,
+    threads: Threads = 0,
+    force: Force = False,
+    standard: Standard = False,
+    no_verify: NoVerify = False,
+    records: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Encode images to .vqc files, beside each input unless told otherwise."""
+    if not (math.isfinite(quality) and 0 <= quality <= 100):
+        usage_error("--quality must lie between 0 and 100")
+    jobs = _plan(inputs, _destination(output, output_dir, standard), ".vqc", IMAGE_SUFFIXES, recursive)
+    if records and jobs[0].target is None:
+        usage_error("--json and the encoded bytes cannot both go to standard output")
+    messages = Messages(quiet=quiet, records=records)
+    codec = _load(model, device)
+    from vqcodec.pixels import open_image
+
+    for job in messages.each(jobs):
+        with messages.work(job.source):
+            _prepare(job, force, output_dir)
+            picture = open_image(job.source or _read(None))
+            messages.notes(picture.notes)
+            data, report = codec.encode_report(picture, quality, verify=not no_verify, threads=threads)
+            _write(job, data, force=force, reread=not no_verify)
+            record = asdict(report) | {"bpp": report.bpp, "notes": picture.notes}
+            messages.done(job.target, _summary(report), record)
+    messages.finish()
+
+
+@app.command()
+def decode(
+    inputs: Inputs,
+    output: Output = None,
+    output_dir: OutputDir = None,
+    format: Format = None,
+    model: ModelFile = None,
+    threads: Threads = 0,
+    force: Force = False,
+    standard: Standard = False,
+    quiet: Quiet = False,
+) -> None:
+    """Decode .vqc files to images; the suffix of the output file chooses the format."""
+    from vqcodec.codec import codec_for
+    from vqcodec.pixels import SAVE_FORMATS, save_image
+
+    destination = _destination(output, output_dir, standard)
+    suffix = f".{format or 'png'}".lower() if destination.file is None else destination.file.suffix.lower()
+    if suffix not in SAVE_FORMATS:
+        usage_error(f"cannot write '{suffix}' images: choose one of {', '.join(sorted(SAVE_FORMATS))}")
+    saved_as = SAVE_FORMATS[suffix].name
+    if format is not None and getattr(SAVE_FORMATS.get(f".{format}".lower()), "name", None) != saved_as:
+        usage_error(f"--format {format} contradicts the name of the output file")
+    jobs = _plan(inputs, destination, suffix, frozenset({".vqc"}))
+    messages = Messages(quiet=quiet)
+    if model is not None:
+        _load(model)
+    for job in messages.each(jobs):
+        with messages.work(job.source):
+            _prepare(job, force, output_dir)
+            data = _read(job.source)
+            picture = codec_for(data, model).decode_picture(data, threads=threads)
+            image = BytesIO()
+            messages.notes(picture.notes + save_image(picture, image, saved_as))
+            _write(job, image.getvalue(), force=force)
+            messages.done(job.target, f"{picture.pixels.shape[1]}x{picture.pixels.shape[0]}", {})
+    messages.finish()
+
+
+@app.command()
+def info(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="File; - is standard input.")],
+    records: Json = False,
+) -> None:
+    """Show what a .vqc file holds, without decoding it."""
+    from vqcodec._core import read_header
+    from vqcodec.facts import header_facts, lines
+
+    messages = Messages()
+    source = _path(file)
+    with messages.work(source):
+        data = _read(source)
+        facts = header_facts(read_header(data))
+        typer.echo(json.dumps(facts) if records else "\n".join(lines(facts)))
+        if len(data) < facts["bytes"]:
+            raise TruncatedError(f"truncated: {len(data)} of {facts['bytes']} bytes are there")
+    messages.finish()
+
+
+@app.command()
+def verify(inputs: Inputs, model: ModelFile = None, threads: Threads = 0, quiet: Quiet = False) -> None:
+    """Check that .vqc files are whole: every checksum, the model, and every code."""
+    import vqcodec
+
+    messages = Messages(quiet=quiet)
+    if model is not None:
+        _load(model)
+    for job in messages.each([Job(_path(name), None) for name in inputs]):
+        with messages.work(job.source):
+            header = vqcodec.verify(_read(job.source), model, threads=threads)
+            if not quiet:
+                size = f"{header.width}x{header.height}, {header.file_bytes} bytes"
+                typer.echo(f"{messages.current}: ok, {size}")
+    messages.finish()
+
+
+@app.command()
+def models(records: Json = False) -> None:
+    """List the built-in models."""
+    from vqcodec import weights
+
+    for found in weights.models():
+        if records:
+            typer.echo(json.dumps(asdict(found), default=str))
+        else:
+            typer.echo(f"{found.name:<12} {found.model_id}  {found.bytes / 1e6:5.1f} MB  {found.description}")
+
+
+cli_train.register(app)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"vqcodec {version('vqcodec')}")
+        raise typer.Exit()
+
+
+@app.callback()
+def program(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """A learned image codec: photos to small .vqc files and back."""
+
+
+def main() -> None:
+    """Run the command line; the exit status is 0 (all well), 1 (some file failed) or 2 (usage)."""
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        app(prog_name="vqcodec")
+    except (VqcodecError, OSError, MemoryError) as error:
+        say(explain(error))
+        sys.exit(1)
+
+
+def _terminate(number: int, _frame: object) -> NoReturn:
+    sys.exit(128 + number)  # an exception: unfinished files are tidied away
+
+
+def _path(name: str) -> Path | None:
+    return None if name == "-" else Path(name)
+
+
+def _destination(output: str | None, folder: Path | None, standard: bool) -> Destination:
+    return Destination(None if output in (None, "-") else Path(output), folder, standard or output == "-")
+
+
+def _plan(
+    inputs: list[str], destination: Destination, suffix: str, known: frozenset[str], recursive: bool = False
+) -> list[Job]:
+    """The jobs of a command; a request without sense, or binary data for a terminal, is a usage error."""
+    try:
+        jobs = plan([_path(name) for name in inputs], destination, suffix, known, recursive)
+    except InvalidInputError as error:
+        usage_error(error)
+    if jobs[0].target is None and sys.stdout.isatty():
+        usage_error("not writing binary data to a terminal: name an output file or redirect standard output")
+    return jobs
+
+
+def _prepare(job: Job, force: bool, output_dir: Path | None) -> None:
+    """Find out before the work whether the output may be written, and make its place in the output folder."""
+    if job.target is not None:
+        refuse_existing(job.target, force)
+        if output_dir is not None:
+            job.target.parent.mkdir(parents=True, exist_ok=True)
+
+
+def _read(source: Path | None) -> bytes:
+    return sys.stdin.buffer.read() if source is None else source.read_bytes()
+
+
+def _write(job: Job, data: bytes, *, force: bool, reread: bool = False) -> None:
+    if job.target is not None:
+        write_file(job.target, data, force=force, reread=reread)
+    else:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+
+
+def _load(model: str, device: str = "cpu") -> Codec:
+    """The codec of a model that was asked for by name; a model that cannot be used is a usage error."""
+    import vqcodec
+
+    try:
+        return vqcodec.load(model, device=device)
+    except VqcodecError as error:
+        usage_error(f"--model {model}: {error}")
+
+
+def _summary(report: Report) -> str:
+    entropy, overhead = report.model_bits / 8, 100 * report.overhead
+    size = f"{report.width}x{report.height}, {report.bpp:.3f} bpp, {report.file_bytes} bytes"
+    return f"{size} (prior's own entropy {entropy:.0f}, {overhead:+.1f} %)"

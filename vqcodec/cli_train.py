@@ -1,0 +1,75 @@
+"""The commands of the training world: `vqcodec train` and `vqcodec export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vqcodec.config import PRESETS, TrainConfig
+
+
+def train(
+    sources: Annotated[
+        list[str], typer.Argument(help="Folders of photos, or torchvision:CLASS:ROOT for a stored torchvision dataset.")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for checkpoints and TensorBoard curves.")],
+    preset: Annotated[str, typer.Option(help=f"Model to train: {', '.join(PRESETS)}.")] = "photo",
+    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps in all; may be changed when resuming.")] = 20_000,
+    until: Annotated[int | None, typer.Option(min=1, help="Stop early, after this step of the schedule.")] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Images a step, over all processes.")] = 8,
+    crop: Annotated[int, typer.Option(min=16, help="Side of the training crops, pixels.")] = 192,
+    validation: Annotated[Path | None, typer.Option(help="Folder of photos to validate on.")] = None,
+    checkpoint_steps: Annotated[int, typer.Option(min=1, help="Steps between checkpoints.")] = 500,
+    seed: Annotated[int, typer.Option(help="Seed of weights, crops and noise.")] = 0,
+) -> None:
+    """Train a model on photos; run the same command again to resume after a stop.
+
+    Under `torchrun --nproc-per-node N -m vqcodec train ...` the batch is shared by N processes.
+    """
+    from vqcodec import checkpoint
+    from vqcodec.photos import CropSampler, load_folders, load_torchvision
+    from vqcodec.progress import TrainingLog
+    from vqcodec.train import connect, resume, run, start
+
+    if preset not in PRESETS:
+        raise typer.BadParameter(f"unknown preset {preset!r}", param_hint="--preset")
+    device = connect()
+    photos = []
+    for source in sources:
+        kind, _, rest = source.partition(":")
+        name, _, root = rest.partition(":")
+        photos += load_torchvision(name, Path(root)) if kind == "torchvision" else load_folders([Path(source)])
+    held_out = load_folders([validation]) if validation else []
+    found = checkpoint.latest(output)
+    config = TrainConfig(steps=steps, batch=batch, crop=crop, seed=seed)
+    sampler = CropSampler(photos, crop, 2 * PRESETS[preset].stride, seed)
+    if found:
+        trainer = resume(found, device, steps=steps, batch=batch, crop=crop)
+    else:
+        trainer = start(PRESETS[preset], config, sampler, device)
+    with TrainingLog(output, steps, trainer.step, quiet=trainer.rank != 0) as log:
+        run(trainer, sampler, held_out, output, log, until or steps, checkpoint_steps)
+
+
+def export(
+    checkpoint: Annotated[Path, typer.Argument(help="Checkpoint, or the folder of a run (its newest checkpoint).")],
+    output: Annotated[Path, typer.Argument(help="Model file to write (.safetensors).")],
+    name: Annotated[str, typer.Option(help="Name written into the model file.")] = "custom",
+    description: Annotated[str, typer.Option(help="One line about the model.")] = "",
+    force: Annotated[bool, typer.Option("--force", "-f", help="Overwrite an existing file.")] = False,
+) -> None:
+    """Turn a training checkpoint into the one model file that encodes and decodes."""
+    from vqcodec.export import export_checkpoint
+    from vqcodec.files import write_file
+
+    data = export_checkpoint(checkpoint, name=name, description=description)
+    write_file(output, data, force=force)
+    typer.echo(f"{output}: {len(data)} bytes", err=True)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module to the application."""
+    app.command()(train)
+    app.command()(export)

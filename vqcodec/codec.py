@@ -1,0 +1,174 @@
+"""Codec: image to bytes and back, the one place where all steps meet.
+
+encode: pixels -> analysis -> codes -> integer prior -> range coder -> container -> bytes
+decode: bytes -> container -> range coder -> integer prior -> codes -> synthesis -> pixels
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from vqcodec import _core, pixels, weights
+from vqcodec.errors import CorruptedError, InvalidInputError
+from vqcodec.pixels import MAX_PIXELS, Picture
+
+if TYPE_CHECKING:
+    from vqcodec.transform import Transform
+
+QUALITY_STEPS = 16  # positions of the header's quality byte between two quality levels
+
+
+@dataclass(frozen=True)
+class Report:
+    """What an encode came to: `file_bytes` on disk, `model_bits` of the prior's own cross entropy, `bpp` of the file."""
+
+    width: int
+    height: int
+    file_bytes: int
+    model_bits: float
+    model: str
+    quality: float
+
+    @property
+    def bpp(self) -> float:
+        """Bits per pixel of the whole file."""
+        return 8.0 * self.file_bytes / (self.width * self.height)
+
+    @property
+    def overhead(self) -> float:
+        """Bytes of the file beyond the prior's cross entropy, as a share of the latter."""
+        return self.file_bytes / max(self.model_bits / 8.0, 1e-9) - 1.0
+
+
+class Codec:
+    """One model, ready to encode and decode.
+
+    Shapes: images (H, W, 3), (H, W), (H, W, 4) or (H, W, 2) uint8, or Pillow images; codes one int32
+    array (N, h, w) per level. Errors are those of `vqcodec.errors`.
+    """
+
+    def __init__(self, model: weights.ModelInfo, device: str = "cpu") -> None:
+        self.info = model
+        self.device = device
+        self._model = _core.Model(weights.read_bytes(model))
+
+    @property
+    def name(self) -> str:
+        """Name of the model."""
+        return self.info.name
+
+    @property
+    def model_id(self) -> str:
+        """Content hash of the model file, 16 hex digits: the name that streams carry."""
+        return self.info.model_id
+
+    @cached_property
+    def _transform(self) -> Transform:
+        from vqcodec.transform import Transform  # imports torch, which reading a header or codes never needs
+
+        return Transform(weights.load_networks(self.info), self.device)
+
+    def encode(
+        self, image: Picture | Image.Image | np.ndarray, quality: float = 50.0, *, verify: bool = True, threads: int = 0
+    ) -> bytes:
+        """Compress an image at quality 0..100; with `verify` the bytes are decoded to codes and compared first."""
+        return self.encode_report(image, quality, verify=verify, threads=threads)[0]
+
+    def encode_report(
+        self, image: Picture | Image.Image | np.ndarray, quality: float = 50.0, *, verify: bool = True, threads: int = 0
+    ) -> tuple[bytes, Report]:
+        """`encode`, and what it came to."""
+        picture = image if isinstance(image, Picture) else pixels.from_image(image)
+        height, width = picture.pixels.shape[:2]
+        pixels.check_size(height, width)
+        position = self.position(quality)
+        codes = [self._transform.analyze(picture.pixels, position / QUALITY_STEPS)]
+        alpha = None if picture.alpha is None else pixels.alpha_to_bytes(picture.alpha)
+        data, bits = _core.write_file(self._model, width, height, position, codes, picture.gray, alpha, threads)
+        if verify:
+            self._verify(data, codes, threads)
+        return data, Report(width, height, len(data), bits, self.model_id, quality)
+
+    def decode(self, data: bytes, *, max_pixels: int = MAX_PIXELS, threads: int = 0) -> np.ndarray:
+        """Mirror of `encode`: an uint8 array of the shape that was encoded."""
+        return pixels.to_array(self.decode_picture(data, max_pixels=max_pixels, threads=threads))
+
+    def decode_picture(self, data: bytes, *, max_pixels: int = MAX_PIXELS, threads: int = 0) -> Picture:
+        """`decode` as a `Picture` (RGB pixels, gray flag, alpha)."""
+        codes = self.codes(data, max_pixels=max_pixels, threads=threads)
+        header = _core.read_header(data, max_pixels)
+        full = self._transform.synthesize(codes[0], header.quality / QUALITY_STEPS)
+        rgb = np.ascontiguousarray(full[: header.height, : header.width])
+        if header.gray:
+            rgb = _as_gray(rgb)
+        stored = _core.read_alpha(data, max_pixels)
+        alpha = None if stored is None else pixels.alpha_from_bytes(stored, header.height, header.width)
+        return Picture(rgb, header.gray, alpha)
+
+    def codes(self, data: bytes, *, max_pixels: int = MAX_PIXELS, threads: int = 0) -> list[np.ndarray]:
+        """Codes of a file, exactly as encoded; no torch needed."""
+        return _core.read_codes(self._model, data, max_pixels, threads)
+
+    def position(self, quality: float) -> int:
+        """The header's quality byte for a quality of 0..100."""
+        if not 0.0 <= quality <= 100.0:
+            raise InvalidInputError(f"quality {quality} is not between 0 and 100")
+        return round(quality / 100.0 * (self.info.quality_levels - 1) * QUALITY_STEPS)
+
+    def _verify(self, data: bytes, codes: list[np.ndarray], threads: int) -> None:
+        again = _core.read_codes(self._model, data, threads=threads)
+        if not all(np.array_equal(a, b) for a, b in zip(again, codes, strict=True)):
+            raise CorruptedError("the encoded bytes do not decode to the codes they were made from")
+
+
+def _as_gray(rgb: np.ndarray) -> np.ndarray:
+    """Three equal channels: the mean of the decoded ones, (H, W, 3) uint8."""
+    mean = (rgb.sum(axis=2, dtype=np.uint16) + 1) // 3
+    return np.repeat(mean.astype(np.uint8)[..., None], 3, axis=2)
+
+
+@lru_cache(maxsize=4)
+def _cached(model: weights.ModelInfo, device: str) -> Codec:
+    return Codec(model, device)
+
+
+def load(model: str | Path = weights.DEFAULT, device: str = "cpu") -> Codec:
+    """Codec of a built-in model's name or of a model file."""
+    return _cached(weights.resolve(model), device)
+
+
+def codec_for(data: bytes, model: str | Path | None = None, device: str = "cpu") -> Codec:
+    """The codec that a file needs: the given model, else the built-in one with the id in its header."""
+    header = _core.read_header(data)
+    return load(model, device) if model else _cached(weights.find(header.model_id), device)
+
+
+def encode(image: Picture | Image.Image | np.ndarray, quality: float = 50.0, *, model: str | Path = "photo") -> bytes:
+    """Compress an image with a built-in model or a model file."""
+    return load(model).encode(image, quality)
+
+
+def decode(data: bytes) -> np.ndarray:
+    """Mirror of `encode`: the file names its model, uint8 array out."""
+    return codec_for(data).decode(data)
+
+
+def codes(data: bytes) -> list[np.ndarray]:
+    """Codes of a file, one int32 array (N, h, w) per level."""
+    return codec_for(data).codes(data)
+
+
+def verify(data: bytes, model: str | Path | None = None, *, max_pixels: int = MAX_PIXELS, threads: int = 0) -> _core.Header:
+    """Check a file wholly without torch: checksums, model, every code; returns its header."""
+    header = _core.verify_checksums(data, max_pixels)
+    codec_for(data, model).codes(data, max_pixels=max_pixels, threads=threads)
+    stored = _core.read_alpha(data, max_pixels)
+    if stored is not None:
+        pixels.alpha_from_bytes(stored, header.height, header.width)
+    return header

@@ -1,0 +1,100 @@
+"""Frozen settings of a model and of its training, with an exact JSON round trip."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Shape of one VQ-VAE: transform, quantiser and context prior.
+
+    The defaults are the built-in `photo` model: a residual transform beside a linear PCA skip, an
+    integer grid as implicit product codebook and eight quality levels between `lambda_min` and
+    `lambda_max` (rate-distortion trade-off, bits per pixel against 255^2 MSE).
+    """
+
+    transform: Literal["residual", "plain"] = "residual"
+    quantizer: Literal["grid", "codebook"] = "grid"
+    channels: int = 192  # latent channels at stride 16 (grid), width of the plain transform (codebook)
+    analysis_width: int = 128
+    analysis_blocks: int = 4
+    analysis_coarse_width: int = 160
+    analysis_coarse_blocks: int = 2
+    synthesis_width: int = 128
+    synthesis_blocks: int = 5
+    synthesis_coarse_blocks: int = 2
+    quality_levels: int = 8
+    lambda_min: float = 0.0005
+    lambda_max: float = 0.035
+    slices: tuple[int, ...] = (12, 28, 56, 96)  # coding order of the channels, PCA order within
+    prior_hidden: int = 160
+    codebook_size: int = 512  # codebook quantiser: K
+    codebook_width: int = 64  # codebook quantiser: D
+    embedding: int = 16  # codebook quantiser: features the prior sees of one index
+
+    @property
+    def stride(self) -> int:
+        """Pixels per code along one side."""
+        return 16 if self.transform == "residual" else 8
+
+    def lambda_at(self, level: float) -> float:
+        """Rate-distortion trade-off at a (fractional) quality level."""
+        span = max(self.quality_levels - 1, 1)
+        return float(self.lambda_min * (self.lambda_max / self.lambda_min) ** (level / span))
+
+
+PLAIN = ModelConfig(
+    transform="plain",
+    quantizer="codebook",
+    channels=128,
+    quality_levels=1,
+    lambda_min=0.005,
+    lambda_max=0.005,
+    slices=(1,),
+    prior_hidden=128,
+)
+"""The textbook VQ-VAE (van den Oord et al. 2017): strided convolutions, one codebook, one rate."""
+
+CODEBOOK = ModelConfig(quantizer="codebook", channels=64, slices=(4, 12), codebook_size=256, codebook_width=4)
+"""Learned product codebook on the residual transform: 16 groups of 4 channels, 256 codes each."""
+
+PRESETS: dict[str, ModelConfig] = {"photo": ModelConfig(), "plain": PLAIN, "codebook": CODEBOOK}
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How a model is trained: data, schedule, losses; everything a resumed run needs to be the same run."""
+
+    steps: int = 20_000
+    batch: int = 8  # images a step, over all processes
+    crop: int = 192  # pixels
+    peak_rate: float = 1.5e-3  # Adam's learning rate on the plateau
+    warmup_steps: int = 200
+    decay: float = 0.25  # share of the steps in which the rate falls linearly to zero
+    clip: float = 1.0  # gradient norm
+    ema: float = 0.999
+    rate_exponent: float = -0.3  # loss weight of a level: (lambda / 0.0057) ** rate_exponent
+    seed: int = 0
+
+
+def to_json(config: Any) -> str:
+    """Return a config dataclass as compact JSON text with sorted keys."""
+    return json.dumps(dataclasses.asdict(config), sort_keys=True, separators=(",", ":"))
+
+
+def from_json(kind: type[T], text: str) -> T:
+    """Read a config of dataclass `kind` back; an unknown key or wrong type of document is a ValueError."""
+    data = json.loads(text)
+    if not isinstance(data, dict):
+        raise ValueError(f"{kind.__name__} must be a JSON object")
+    known = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    unknown = sorted(set(data) - known)
+    if unknown:
+        raise ValueError(f"unknown {kind.__name__} key: {', '.join(unknown)}")
+    return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in data.items()})

@@ -1,0 +1,148 @@
+"""The bridge: a training checkpoint becomes one model file with an exact integer prior (torch).
+
+Integers of the prior (see rust/core/FORMAT.md): weights int8 with a power-of-two scale per output,
+biases int32, activations int16 with 8 fractional bits, context features with 3 (codes) or 8
+(embeddings), means and logits in 1/256, scale classes in 1/16 octave above 2^-6.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save as save_tensors
+from torch import Tensor
+
+from vqcodec import checkpoint
+from vqcodec.config import ModelConfig, from_json, to_json
+from vqcodec.errors import InvalidModelError
+from vqcodec.models import VQVAE
+from vqcodec.prior import FEATURE_LIMIT, MIN_LOG2_SCALE, PriorSlice
+
+ACTIVATION_BITS = 8
+CODE_BITS = 3
+EMBEDDING_BITS = 8
+OUTPUT_BITS = 8  # means and logits
+CLASS_BITS = 4  # scale classes: 1/16 octave
+ACTIVATION_MAX = 32_767
+WEIGHT_MAX = 127
+ACCUMULATOR_LIMIT = 2**31 - 1
+HALF_FROM = 4096  # float tensors of at least this many elements are stored as float16
+
+
+def export_checkpoint(folder: Path, *, name: str, description: str) -> bytes:
+    """Model file (safetensors bytes) of a checkpoint's averaged weights; InvalidModelError when there is none."""
+    found = checkpoint.latest(folder)
+    if found is None:
+        raise InvalidModelError(f"no checkpoint in {folder}")
+    step, tensors, texts = checkpoint.load(found)
+    model = VQVAE(from_json(ModelConfig, texts["model"]))
+    state = {key.partition(".")[2]: value for key, value in tensors.items() if key.startswith(("average.", "buffer."))}
+    model.load_state_dict(state)
+    provenance = {"step": step, "train": json.loads(texts["train"])}
+    return export_model(model, name=name, description=description, provenance=provenance)
+
+
+def export_model(model: VQVAE, *, name: str, description: str, provenance: dict[str, Any] | None = None) -> bytes:
+    """Model file (safetensors bytes) of a float model: float16 transforms, integer prior, config as metadata."""
+    tensors = {key: _stored(value) for key, value in model.state_dict().items() if not _is_prior(key)}
+    tensors |= integer_prior(model)
+    config = {
+        "name": name,
+        "description": description,
+        "model": json.loads(to_json(model.config)),
+        "runtime": runtime_config(model.config),
+        "provenance": provenance or {},
+    }
+    return save_tensors(tensors, {"config": json.dumps(config, sort_keys=True)})
+
+
+def runtime_config(config: ModelConfig) -> dict[str, Any]:
+    """What the Rust runtime has to know of a model."""
+    prior: dict[str, Any] = {"slices": list(config.slices), "hidden": config.prior_hidden, "head": "logistic"}
+    if config.quantizer == "codebook":
+        prior |= {"head": "categorical", "alphabet": config.codebook_size, "embedding": config.embedding}
+    return {"stride": config.stride, "quality_levels": config.quality_levels, "prior": prior}
+
+
+@torch.no_grad()
+def integer_prior(model: VQVAE) -> dict[str, Tensor]:
+    """Integer tensors of the prior under the runtime's names."""
+    grid = model.config.quantizer == "grid"
+    tensors: dict[str, Tensor] = {}
+    if not grid:
+        scaled = (model.embedding * 2**EMBEDDING_BITS).round().clamp(-FEATURE_LIMIT, FEATURE_LIMIT)
+        tensors["prior.embedding"] = scaled.to(torch.int16)
+    for number, block in enumerate(model.prior.slices):
+        tensors |= _integer_slice(block, f"prior.{number}", grid)
+    return {name: tensor.contiguous() for name, tensor in tensors.items()}
+
+
+def _integer_slice(block: PriorSlice, prefix: str, grid: bool) -> dict[str, Tensor]:
+    tensors: dict[str, Tensor] = {}
+    bits = CODE_BITS if grid else EMBEDDING_BITS
+    largest = int(FEATURE_LIMIT) << (CODE_BITS if grid else 0)
+    for step, weight in enumerate(_context_weights(block)):
+        bias = block.context_bias[step]
+        tensors |= _integer_layer(f"{prefix}.{step}.context", weight, bias, bits, ACTIVATION_BITS, largest)
+    for layer in ("hidden1", "hidden2"):
+        conv = getattr(block, layer)
+        weight, bias = conv.weight.flatten(1), conv.bias
+        tensors |= _integer_layer(f"{prefix}.{layer}", weight, bias, ACTIVATION_BITS, ACTIVATION_BITS, ACTIVATION_MAX)
+    weight, bias = block.head.weight.flatten(1), block.head_bias.clone()
+    output_bits = torch.full((weight.shape[0],), OUTPUT_BITS)
+    if grid:  # first the means, then the scale classes, counted from the smallest scale
+        output_bits[weight.shape[0] // 2 :] = CLASS_BITS
+        bias[:, weight.shape[0] // 2 :] -= MIN_LOG2_SCALE
+    return tensors | _integer_layer(f"{prefix}.head", weight, bias, ACTIVATION_BITS, output_bits, ACTIVATION_MAX)
+
+
+def _context_weights(block: PriorSlice) -> list[Tensor]:
+    """Weights (hidden, taps * features) of each step's context layer, in the runtime's order."""
+    own = [conv.weight.flatten(1) for conv in block.contexts]
+    if block.first:
+        return own
+    cross = block.cross.weight.flatten(1)
+    return [cross, torch.cat([cross, own[0]], 1)]
+
+
+def _integer_layer(
+    name: str, weight: Tensor, bias: Tensor, input_bits: int, output_bits: int | Tensor, largest: int
+) -> dict[str, Tensor]:
+    """Quantise rows of `weight` (outputs, inputs) to int8 with the finest power-of-two scale that fits.
+
+    out = (W x + b + half) >> shift, where W = w 2^s and shift = s + input_bits - output_bits; the scale
+    is lowered until sum|W| * largest + |b| + half stays below 2^31.
+    """
+    weight, bias = weight.double(), bias.double()
+    output_bits = torch.as_tensor(output_bits).expand(weight.shape[0])
+    peak = weight.abs().amax(1).clamp(min=1e-12)
+    scale = torch.floor(torch.log2((WEIGHT_MAX + 0.49) / peak)).clamp(max=20)
+    lowest = (output_bits - input_bits).double()
+    for _ in range(40):
+        rows = (weight * 2.0 ** scale[:, None]).round().clamp(-WEIGHT_MAX, WEIGHT_MAX)
+        offsets = (bias * 2.0 ** (scale + input_bits)).round()
+        shift = scale - lowest
+        bound = rows.abs().sum(1) * largest + offsets.abs().reshape(-1, weight.shape[0]).amax(0) + 2.0 ** (shift - 1)
+        over = (bound >= ACCUMULATOR_LIMIT) & (scale > lowest)
+        if not bool(over.any()):
+            break
+        scale = scale - over.double()
+    if bool((shift < 0).any()) or bool((bound >= ACCUMULATOR_LIMIT).any()):
+        raise InvalidModelError(f"{name}: weights are too large for the integer runtime (largest {float(peak.max()):.2f})")
+    return {
+        f"{name}.weight": rows.to(torch.int8),
+        f"{name}.bias": offsets.to(torch.int32),
+        f"{name}.shift": shift.to(torch.uint8),
+    }
+
+
+def _is_prior(name: str) -> bool:
+    return name.startswith("prior.") or name == "embedding" or name in ("quantizer.hits", "quantizer.sums")
+
+
+def _stored(tensor: Tensor) -> Tensor:
+    half = tensor.is_floating_point() and tensor.numel() >= HALF_FROM
+    return tensor.to(torch.float16 if half else tensor.dtype).contiguous()

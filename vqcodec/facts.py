@@ -1,0 +1,57 @@
+"""What a file's header says about it, for people and for programs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from vqcodec import weights
+from vqcodec._core import Header
+from vqcodec.codec import QUALITY_STEPS
+from vqcodec.errors import ModelMissingError
+
+
+def header_facts(header: Header) -> dict[str, Any]:
+    """A header as JSON values; model name and quality (0 to 100) are None where the model is not here."""
+    try:
+        model = weights.find(header.model_id)
+    except ModelMissingError:
+        model = None
+    positions = QUALITY_STEPS * (model.quality_levels - 1) if model else 0
+    return {
+        "format_version": header.version,
+        "width": header.width,
+        "height": header.height,
+        "gray": header.gray,
+        "alpha": header.has_alpha,
+        "bytes": header.file_bytes,
+        "bpp": 8 * header.file_bytes / (header.width * header.height),
+        "model": model.name if model else None,
+        "model_id": header.model_id,
+        "quality": 100 * header.quality / positions if positions else None,
+        "quality_position": header.quality,
+        "levels": [
+            {"stride": stride, "tile_side": side, "bytes": size}
+            for (stride, side), size in zip(header.levels, header.payload_bytes, strict=True)
+        ],
+        "header_bytes": header.header_bytes,
+        "alpha_bytes": header.alpha_bytes,
+    }
+
+
+def lines(facts: dict[str, Any]) -> list[str]:
+    """The facts of `header_facts` as lines of text."""
+    colour = "gray" if facts["gray"] else "RGB"
+    alpha = f" and alpha ({facts['alpha_bytes']} bytes)" if facts["alpha"] else ""
+    quality = "" if facts["quality"] is None else f"{facts['quality']:.1f}, "
+    return [
+        f"picture  {facts['width']}x{facts['height']}, {colour}{alpha}",
+        f"size     {facts['bytes']} bytes, {facts['bpp']:.3f} bpp",
+        f"model    {facts['model'] or 'not on this machine'}, id {facts['model_id']}",
+        f"quality  {quality}position {facts['quality_position']}",
+        f"format   version {facts['format_version']}, header {facts['header_bytes']} bytes",
+        *(
+            f"level {number}  one code vector for {level['stride']}x{level['stride']} pixels, "
+            f"tiles of {level['tile_side']}x{level['tile_side']}, {level['bytes']} bytes"
+            for number, level in enumerate(facts["levels"], 1)
+        ),
+    ]

@@ -1,0 +1,147 @@
+"""Analysis and synthesis transforms: images to latents and back (torch, float).
+
+Shapes: images (B, 3, H, W) float in [-0.5, 0.5], H and W multiples of the stride; latents
+(B, C, H/stride, W/stride); `level` (B,) float quality positions in [0, quality_levels - 1].
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vqcodec.config import ModelConfig
+
+UNIT_STEP = 0.25  # quantiser step, in pixel units of 0..1, that a latent of size 1 stands for
+
+
+def hat_weights(level: Tensor, levels: int) -> Tensor:
+    """Weights (B, levels) that interpolate a per-level table linearly at positions `level` (B,)."""
+    anchors = torch.arange(levels, device=level.device, dtype=level.dtype)
+    return (1.0 - (level[:, None] - anchors).abs()).clamp(min=0.0)
+
+
+class LevelGain(nn.Module):
+    """Positive gain per channel, interpolated geometrically between quality levels (gained VAE, Cui et al. 2021)."""
+
+    def __init__(self, levels: int, channels: int) -> None:
+        super().__init__()
+        self.log_gain = nn.Parameter(torch.zeros(levels, channels))
+
+    def forward(self, level: Tensor) -> Tensor:
+        """Gains (B, C, 1, 1) at quality positions `level` (B,)."""
+        weights = hat_weights(level, self.log_gain.shape[0])
+        return torch.exp(weights @ self.log_gain)[:, :, None, None]
+
+
+class ResidualBlock(nn.Module):
+    """x + 1x1(ReLU(3x3(x))): dense, because dense blocks train three times faster than depthwise ones."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.spatial = nn.Conv2d(width, width, 3, padding=1)
+        self.mix = nn.Conv2d(width, width, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.mix(F.relu(self.spatial(x)))
+
+
+def residual_blocks(width: int, count: int) -> nn.Sequential:
+    """`count` residual blocks of one width."""
+    return nn.Sequential(*(ResidualBlock(width) for _ in range(count)))
+
+
+def zero_init(conv: nn.Conv2d) -> nn.Conv2d:
+    """Make a convolution start as the zero map, so that the linear skip alone works at step 0."""
+    nn.init.zeros_(conv.weight)
+    if conv.bias is not None:
+        nn.init.zeros_(conv.bias)
+    return conv
+
+
+class ResidualAnalysis(nn.Module):
+    """Linear 16x16 patch transform (PCA-initialised) plus a learned correction that starts at zero."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        wide, coarse = config.analysis_width, config.analysis_coarse_width
+        self.skip = nn.Conv2d(768, config.channels, 1, bias=False)
+        self.stem = nn.Conv2d(192, wide, 1)
+        self.stem_gain = LevelGain(config.quality_levels, wide)
+        self.fine = residual_blocks(wide, config.analysis_blocks)
+        self.down = nn.Conv2d(wide, coarse, 3, stride=2, padding=1)
+        self.coarse = residual_blocks(coarse, config.analysis_coarse_blocks)
+        self.out = zero_init(nn.Conv2d(coarse, config.channels, 1))
+
+    def forward(self, images: Tensor, level: Tensor) -> Tensor:
+        x = self.stem(F.pixel_unshuffle(images * 3.0, 8)) * self.stem_gain(level)
+        correction = self.out(self.coarse(self.down(self.fine(x))))
+        with torch.autocast(images.device.type, enabled=False):
+            linear = self.skip(F.pixel_unshuffle(images, 16)) / UNIT_STEP
+            return linear + correction.float()
+
+
+class ResidualSynthesis(nn.Module):
+    """Mirror of `ResidualAnalysis`: the linear patch transform back, plus a learned correction."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        wide = config.synthesis_width
+        self.register_buffer("spread", torch.ones(config.channels))  # latent size per channel, for the trunk
+        self.stem = nn.Conv2d(config.channels, config.channels, 1)
+        self.coarse = residual_blocks(config.channels, config.synthesis_coarse_blocks)
+        self.up = nn.Conv2d(config.channels, 4 * wide, 1)
+        self.up_gain = LevelGain(config.quality_levels, wide)
+        self.fine = residual_blocks(wide, config.synthesis_blocks)
+        self.out = zero_init(nn.Conv2d(wide, 192, 1))
+        self.skip = nn.Conv2d(config.channels, 768, 1, bias=False)
+
+    def forward(self, latents: Tensor, level: Tensor) -> Tensor:
+        x = self.coarse(self.stem(latents / self.spread[:, None, None]))
+        x = self.fine(F.pixel_shuffle(self.up(x), 2) * self.up_gain(level))
+        correction = F.pixel_shuffle(self.out(x), 8)
+        with torch.autocast(latents.device.type, enabled=False):
+            linear = F.pixel_shuffle(self.skip(latents) * UNIT_STEP, 16)
+            return linear + correction.float()
+
+
+class PlainAnalysis(nn.Module):
+    """The textbook encoder: strided 4x4 convolutions and two residual blocks (van den Oord et al. 2017)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        width = config.channels
+        self.trunk = nn.Sequential(
+            nn.Conv2d(3, width // 2, 4, stride=2, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(width // 2, width, 4, stride=2, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(width, width, 4, stride=2, padding=1),
+            residual_blocks(width, 2),
+            nn.ReLU(),
+            nn.Conv2d(width, config.codebook_width, 1),
+        )
+
+    def forward(self, images: Tensor, level: Tensor) -> Tensor:
+        return self.trunk(images).float()
+
+
+class PlainSynthesis(nn.Module):
+    """Mirror of `PlainAnalysis` with transposed convolutions."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        width = config.channels
+        self.trunk = nn.Sequential(
+            nn.Conv2d(config.codebook_width, width, 3, padding=1),
+            residual_blocks(width, 2),
+            nn.ReLU(),
+            nn.ConvTranspose2d(width, width, 4, stride=2, padding=1),
+            nn.ReLU(),
+            nn.ConvTranspose2d(width, width // 2, 4, stride=2, padding=1),
+            nn.ReLU(),
+            nn.ConvTranspose2d(width // 2, 3, 4, stride=2, padding=1),
+        )
+
+    def forward(self, latents: Tensor, level: Tensor) -> Tensor:
+        return self.trunk(latents).float()

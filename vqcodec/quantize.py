@@ -1,0 +1,146 @@
+"""Quantisers between latents and codes, behind one small interface (torch).
+
+Both offer `forward(latents) -> Quantized` for training (straight-through), `codes(latents)` and
+`lookup(codes)` for coding, and `features(codes)` for the prior.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.distributed import all_reduce, broadcast, is_initialized
+
+CODE_LIMIT = 16_383  # largest |code| of the grid; the runtime holds codes in int16
+
+
+@dataclass
+class Quantized:
+    """Result of a training pass of a quantiser.
+
+    `latents` (B, C, h, w) quantised, straight-through gradient; `soft` values whose probability the
+    prior is charged for (the grid adds uniform noise); `codes` (B, N, h, w) integers; `loss` scalar.
+    """
+
+    latents: Tensor
+    soft: Tensor
+    codes: Tensor
+    loss: Tensor
+    log: dict[str, float] = field(default_factory=dict)
+
+
+class GridQuantizer(nn.Module):
+    """Rounding to the integer grid: an implicit product codebook that cannot collapse (FSQ, Mentzer et al. 2023)."""
+
+    def forward(self, latents: Tensor) -> Quantized:
+        codes = self.codes(latents)
+        hard = latents + (codes - latents).detach()
+        soft = latents + torch.rand_like(latents) - 0.5
+        return Quantized(hard, soft, hard, latents.new_zeros(()))
+
+    def codes(self, latents: Tensor) -> Tensor:
+        """Nearest codes, same shape and dtype as the latents, integer values in +-CODE_LIMIT."""
+        return latents.round().clamp(-CODE_LIMIT, CODE_LIMIT)
+
+    def lookup(self, codes: Tensor) -> Tensor:
+        """Latents of codes: the codes themselves."""
+        return codes.float()
+
+
+class CodebookQuantizer(nn.Module):
+    """Learned codebooks, one per group of channels: straight-through, EMA updates, k-means start, dead-code restart.
+
+    Latents (B, G * D, h, w) give codes (B, G, h, w) in [0, K). One group is the textbook VQ-VAE
+    (van den Oord et al. 2017, appendix A.1 for the EMA update).
+    """
+
+    DECAY = 0.99
+    COMMITMENT = 0.25
+    DEAD = 0.05  # expected hits a step below which a code is restarted on a random latent of the batch
+
+    def __init__(self, groups: int, size: int, width: int) -> None:
+        super().__init__()
+        self.register_buffer("codebook", torch.randn(groups, size, width))
+        self.register_buffer("hits", torch.ones(groups, size))
+        self.register_buffer("sums", torch.zeros(groups, size, width))
+        self.register_buffer("started", torch.zeros((), dtype=torch.bool))
+
+    def forward(self, latents: Tensor) -> Quantized:
+        vectors = self._vectors(latents.detach())
+        if self.training and not self.started:
+            self._start(vectors)
+        codes = self.codes(latents)
+        chosen = self.lookup(codes)
+        log = self._update(vectors, codes) if self.training else {}
+        loss = self.COMMITMENT * (latents - chosen).square().mean()
+        straight = latents + (chosen - latents).detach()
+        return Quantized(straight, straight, codes, loss, log)
+
+    def codes(self, latents: Tensor) -> Tensor:
+        """Index (B, G, h, w) int64 of the nearest codebook vector of every group."""
+        batch, _, height, width = latents.shape
+        distance = self._distance(self._vectors(latents))
+        return distance.argmin(2).view(-1, batch, height, width).transpose(0, 1)
+
+    def lookup(self, codes: Tensor) -> Tensor:
+        """Latents (B, G * D, h, w) of index codes (B, G, h, w)."""
+        batch, groups, height, width = codes.shape
+        flat = codes.transpose(0, 1).reshape(groups, -1)
+        vectors = self.codebook.gather(1, flat[:, :, None].expand(-1, -1, self.codebook.shape[2]))
+        return vectors.view(groups, batch, height, width, -1).permute(1, 0, 4, 2, 3).flatten(1, 2)
+
+    def _vectors(self, latents: Tensor) -> Tensor:
+        batch, _, height, width = latents.shape
+        groups, _, dim = self.codebook.shape
+        split = latents.view(batch, groups, dim, height, width)
+        return split.permute(1, 0, 3, 4, 2).reshape(groups, -1, dim).float()
+
+    def _distance(self, vectors: Tensor) -> Tensor:
+        cross = torch.bmm(vectors, self.codebook.transpose(1, 2))
+        return self.codebook.square().sum(2)[:, None] - 2.0 * cross
+
+    def _start(self, vectors: Tensor) -> None:
+        """Ten rounds of k-means on the first batch, so that the codebook starts where the data is."""
+        self._restart(vectors, torch.ones_like(self.hits, dtype=torch.bool))
+        for _ in range(10):
+            hits, sums = self._count(vectors, self._distance(vectors).argmin(2))
+            self.codebook.copy_(torch.where(hits[..., None] > 0, sums / hits.clamp(min=1)[..., None], self.codebook))
+        self.hits.fill_(1.0)
+        self.sums.copy_(self.codebook)
+        self.started.fill_(True)
+
+    def _count(self, vectors: Tensor, flat: Tensor) -> tuple[Tensor, Tensor]:
+        hits = torch.zeros_like(self.hits).scatter_add_(1, flat, torch.ones_like(flat, dtype=torch.float32))
+        sums = torch.zeros_like(self.sums).scatter_add_(1, flat[..., None].expand_as(vectors), vectors)
+        if is_initialized():
+            all_reduce(hits)
+            all_reduce(sums)
+        return hits, sums
+
+    def _update(self, vectors: Tensor, codes: Tensor) -> dict[str, float]:
+        flat = codes.transpose(0, 1).reshape(codes.shape[1], -1)
+        hits, sums = self._count(vectors, flat)
+        self.hits.lerp_(hits, 1.0 - self.DECAY)
+        self.sums.lerp_(sums, 1.0 - self.DECAY)
+        self.codebook.copy_(self.sums / self.hits.clamp(min=1e-5)[..., None])
+        dead = self.hits < self.DEAD
+        if bool(dead.any()):
+            self._restart(vectors, dead)
+        share = hits / hits.sum(1, keepdim=True)
+        entropy = -(share * share.clamp(min=1e-12).log()).sum(1)
+        return {
+            "codebook/used": float((self.hits >= self.DEAD).float().mean()),
+            "codebook/perplexity": float(entropy.exp().mean()),
+            "codebook/restarted": float(dead.sum()),
+        }
+
+    def _restart(self, vectors: Tensor, dead: Tensor) -> None:
+        """Move dead codes onto random latents of this batch (the same ones on every process)."""
+        pick = torch.randint(vectors.shape[1], dead.shape, device=vectors.device)
+        fresh = vectors.gather(1, pick[..., None].expand(-1, -1, vectors.shape[2])).contiguous()
+        if is_initialized():
+            broadcast(fresh, 0)
+        self.codebook.copy_(torch.where(dead[..., None], fresh, self.codebook))
+        self.hits.copy_(torch.where(dead, torch.ones_like(self.hits), self.hits))
+        self.sums.copy_(torch.where(dead[..., None], fresh, self.sums))

@@ -1,0 +1,61 @@
+"""Pixels to codes and codes to pixels with a model's networks (torch), in windows of bounded memory.
+
+Windows overlap by more than the networks' receptive field, so the result is that of the whole picture:
+there are no seams to hide.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from vqcodec.errors import InvalidInputError
+from vqcodec.models import VQVAE
+from vqcodec.pixels import pad_to_multiple, windows
+
+CORE = 64  # codes along a window's side
+MARGIN = 6  # codes around it; the receptive field of both transforms reaches 5
+
+
+class Transform:
+    """Analysis and synthesis of one model on one device."""
+
+    def __init__(self, model: VQVAE, device: str = "cpu") -> None:
+        if device == "cuda" and not torch.cuda.is_available():
+            raise InvalidInputError("no CUDA device on this machine")
+        self.device = torch.device(device)
+        self.model = model.to(self.device).to(memory_format=torch.channels_last)
+        self.stride = model.config.stride
+
+    @torch.inference_mode()
+    def analyze(self, pixels: np.ndarray, level: float) -> np.ndarray:
+        """Codes (N, ceil(H/stride), ceil(W/stride)) int32 of pixels (H, W, 3) uint8 at a quality position."""
+        padded = pad_to_multiple(pixels, self.stride)
+        height, width = padded.shape[0] // self.stride, padded.shape[1] // self.stride
+        codes = np.empty((sum(self.model.config.slices), height, width), np.int32)
+        for window in windows(height, width, CORE, MARGIN):
+            cut = np.ascontiguousarray(padded[self._pixels(window.region)])
+            images = torch.from_numpy(cut).to(self.device).permute(2, 0, 1)[None].float() / 255.0
+            found = self.model.analyze(images, self._level(level))[0]
+            codes[(slice(None), *window.core)] = found[(slice(None), *window.inner)].to(torch.int32).cpu().numpy()
+        return codes
+
+    @torch.inference_mode()
+    def synthesize(self, codes: np.ndarray, level: float) -> np.ndarray:
+        """Mirror of `analyze`: pixels (h * stride, w * stride, 3) uint8 of codes (N, h, w) int32."""
+        height, width = codes.shape[1:]
+        pixels = np.empty((height * self.stride, width * self.stride, 3), np.uint8)
+        for window in windows(height, width, CORE, MARGIN):
+            cut = np.ascontiguousarray(codes[(slice(None), *window.region)])
+            found = self.model.synthesize(torch.from_numpy(cut).to(self.device).long()[None], self._level(level))[0]
+            shown = (found * 255.0).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
+            pixels[self._pixels(window.core)] = shown[self._pixels(window.inner)]
+        return pixels
+
+    def _pixels(self, cells: tuple[slice, slice]) -> tuple[slice, slice]:
+        """Pixel rows and columns that a block of codes stands for."""
+        rows, columns = (slice(cell.start * self.stride, cell.stop * self.stride) for cell in cells)
+        return rows, columns
+
+    def _level(self, level: float) -> torch.Tensor:
+        return torch.full((1,), level, device=self.device)

@@ -1,0 +1,152 @@
+"""Model files: find one by name, path or content hash, read its config, load its networks.
+
+A model file is safetensors: float transforms, integer prior, and a JSON config in the metadata. Its
+SHA-256, cut to 16 hex digits, is the model id that every stream names.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vqcodec.config import ModelConfig, from_json
+from vqcodec.errors import InvalidModelError, ModelMissingError
+
+if TYPE_CHECKING:
+    from vqcodec.models import VQVAE
+
+BUILTIN = Path(__file__).parent / "builtin"
+MAX_MODEL_BYTES = 1 << 30
+MAX_METADATA_BYTES = 8 << 20
+DEFAULT = "photo"
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """A model file on this machine; `model_id` is 16 hex digits, `bytes` the file's size."""
+
+    name: str
+    path: Path
+    model_id: str
+    bytes: int
+    description: str
+    quality_levels: int
+    stride: int
+
+
+def models() -> list[ModelInfo]:
+    """The built-in models, sorted by name."""
+    return [_describe(path) for path in sorted(BUILTIN.glob("*.safetensors"))]
+
+
+def resolve(name: str | Path) -> ModelInfo:
+    """The model of a built-in name or of a .safetensors path; ModelMissingError when there is neither."""
+    builtin = BUILTIN / f"{name}.safetensors"
+    if Path(name).name == str(name) and builtin.is_file():
+        return _describe(builtin)
+    path = Path(name)
+    if path.is_file():
+        return _describe(path)
+    known = ", ".join(sorted(p.stem for p in BUILTIN.glob("*.safetensors"))) or "none"
+    raise ModelMissingError(f"no model {str(name)!r}: neither a built-in name ({known}) nor a model file")
+
+
+def find(model_id: str) -> ModelInfo:
+    """The built-in model with this id; ModelMissingError naming the id when this machine lacks it."""
+    for info in models():
+        if info.model_id == model_id:
+            return info
+    raise ModelMissingError(f"the file needs model {model_id}, which is not built in; give its file with --model")
+
+
+def read_bytes(info: ModelInfo) -> bytes:
+    """The whole model file, checked to be the one that was described."""
+    data = _read(info.path)
+    if _model_id(data) != info.model_id:
+        raise InvalidModelError(f"{info.path} changed while it was being read")
+    return data
+
+
+def load_networks(info: ModelInfo) -> VQVAE:
+    """Analysis and synthesis networks in torch, float32, evaluation mode (the float prior is not loaded)."""
+    import torch
+    from safetensors.torch import load
+
+    from vqcodec.models import VQVAE
+
+    data = read_bytes(info)
+    config = model_config(_metadata(info.path))
+    model = VQVAE(config).eval()
+    state = {name: value.float() for name, value in load(data).items() if not name.startswith("prior.")}
+    own = {name: v.shape for name, v in model.state_dict().items() if not name.startswith(("prior.", "embedding"))}
+    own = {name: shape for name, shape in own.items() if name not in ("quantizer.hits", "quantizer.sums")}
+    given = {name: v.shape for name, v in state.items()}
+    if own != given:
+        wrong = sorted(set(own.items()) ^ set(given.items()))[0][0]
+        raise InvalidModelError(f"{info.path}: tensor {wrong} is missing, unknown or of another shape")
+    with torch.no_grad():
+        model.load_state_dict(state, strict=False)
+    return model
+
+
+def model_config(config: dict[str, Any]) -> ModelConfig:
+    """The network's shape from a model file's config."""
+    try:
+        return from_json(ModelConfig, json.dumps(config["model"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise InvalidModelError(f"model config: {error}") from error
+
+
+def _describe(path: Path) -> ModelInfo:
+    try:
+        stat = path.stat()
+    except OSError as error:
+        raise ModelMissingError(f"{path}: {error.strerror}") from error
+    return _describe_version(path.resolve(), stat.st_size, stat.st_mtime_ns)
+
+
+@lru_cache(maxsize=64)
+def _describe_version(path: Path, size: int, _modified: int) -> ModelInfo:
+    config = _metadata(path)
+    try:
+        runtime = config["runtime"]
+        levels, stride = int(runtime["quality_levels"]), int(runtime["stride"])
+        name, description = str(config["name"]), str(config["description"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise InvalidModelError(f"{path}: config lacks {error}") from error
+    return ModelInfo(name, path, _model_id(_read(path)), size, description, levels, stride)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        if path.stat().st_size > MAX_MODEL_BYTES:
+            raise InvalidModelError(f"{path} is larger than {MAX_MODEL_BYTES} bytes")
+        return path.read_bytes()
+    except OSError as error:
+        raise ModelMissingError(f"{path}: {error.strerror}") from error
+
+
+def _metadata(path: Path) -> dict[str, Any]:
+    """Config of a model file, from its safetensors header alone."""
+    try:
+        with path.open("rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            if length > MAX_METADATA_BYTES:
+                raise ValueError("header too long")
+            config = json.loads(json.loads(file.read(length))["__metadata__"]["config"])
+            if not isinstance(config, dict):
+                raise ValueError("config is not an object")
+            return config
+    except OSError as error:
+        raise ModelMissingError(f"{path}: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError, struct.error) as error:
+        raise InvalidModelError(f"{path} is not a vqcodec model file") from error
+
+
+def _model_id(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:16]
