@@ -2,9 +2,9 @@
 
     python scripts/rd_benchmark.py FOLDER [--output scripts/results/NAME.json] [--baseline OLD.json]
 
-Rate is the whole file on disk, distortion is measured on 8-bit RGB after reading that file back; both are taken
-per image, then averaged per quality. Writes JSON (every image, settings, versions, machine), a plot beside it
-as PNG and SVG, and prints Markdown tables. Needs the extra `bench`.
+Rate is the whole file on disk, distortion is measured on 8-bit RGB after reading that file back; both are
+taken per image, then averaged per quality. Writes JSON (every image, settings, versions, machine) with a plot
+beside it as PNG and SVG, and prints Markdown tables. Needs the extra `bench`.
 """
 
 from __future__ import annotations
@@ -179,17 +179,19 @@ def make_coder(name: str, model: str) -> Coder:
     try:
         return VqcodecCoder(model) if name == "vqcodec" else CLASSIC[name]()
     except ImportError as error:
-        raise SystemExit(f"rd_benchmark: {name} is not available ({error}); see extra `bench`, or leave it out")
+        raise SystemExit(f"rd_benchmark: {name} is not available ({error}); install extra `bench`") from error
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    as_written = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=as_written)
     parser.add_argument("folder", type=Path, help="folder of lossless reference pictures")
     parser.add_argument("--output", type=Path, help="JSON to write (default: scripts/results/FOLDER.json)")
     parser.add_argument("--codecs", default=",".join(CODECS), help="comma-separated (default: %(default)s)")
     parser.add_argument("--model", default="photo", help="vqcodec model, name or file (default: %(default)s)")
     parser.add_argument("--baseline", type=Path, help="earlier JSON whose classic rows may be reused")
-    parser.add_argument("--static-fit", type=Path, help="photos to fit static tables on (default: leave one out)")
+    fit_help = "folder to fit static tables on (default: leave one out)"
+    parser.add_argument("--static-fit", type=Path, help=fit_help)
     arguments = parser.parse_args()
     arguments.codecs = arguments.codecs.split(",")
     if unknown := set(arguments.codecs) - set(CODECS):
@@ -217,8 +219,7 @@ def main() -> None:
         if isinstance(coder, VqcodecCoder):
             add_prior(codecs[coder.name], coder, photos, arguments.static_fit)
     images = [
-        {"name": photo.name, "sha256": photo.sha256, "height": len(photo.pixels), "width": len(photo.pixels[0])}
-        for photo in photos
+        {"name": photo.name, "sha256": photo.sha256, "shape": list(photo.pixels.shape)} for photo in photos
     ]
     results = {"folder": arguments.folder.resolve().name, "images": images, "bd_rate": bd_rates(codecs)}
     results["codecs"] = codecs

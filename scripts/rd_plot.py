@@ -24,7 +24,7 @@ PANELS = {"psnr": "PSNR (dB)", "ms_ssim_db": "MS-SSIM (dB)"}
 
 
 def plot(results: dict[str, Any], targets: Sequence[Path]) -> None:
-    """Draw the mean curves in PSNR and MS-SSIM beside each other into every target; the suffix is the format."""
+    """Draw the mean curves in PSNR and MS-SSIM side by side into every target; its suffix is the format."""
     with matplotlib.rc_context({"svg.hashsalt": "vqcodec", "font.size": 10, "axes.spines.top": False}):
         figure = Figure(figsize=(10, 4.4), layout="constrained")
         panels = figure.subplots(1, len(PANELS))
@@ -49,7 +49,8 @@ def draw_panel(axes: Axes, codecs: dict[str, Any], metric: str, title: str) -> N
     axes.spines["right"].set_visible(False)
     seen = []
     for name in by_quality(codecs, metric):
-        points = [(point["bpp"], point[metric]) for point in codecs[name]["curve"] if point[metric] is not None]
+        curve = codecs[name]["curve"]
+        points = [(point["bpp"], point[metric]) for point in curve if point[metric] is not None]
         seen += [value for rate, value in points if LIMITS[0] <= rate <= LIMITS[1]]
         axes.plot(
             *zip(*points, strict=True),
@@ -73,7 +74,8 @@ def by_quality(codecs: dict[str, Any], metric: str) -> list[str]:
         for name, entry in codecs.items()
         if any(point[metric] is not None for point in entry["curve"])
     }
-    shared = [rate for rate in next(iter(tables.values()), {}) if all(table[rate] for table in tables.values())]
+    rates: list[str] = list(next(iter(tables.values()), {}))
+    shared = [rate for rate in rates if all(table[rate] is not None for table in tables.values())]
     return sorted(tables, key=lambda name: -sum(tables[name][rate] for rate in shared))
 
 

@@ -20,7 +20,7 @@ class CodeCost:
     file_bytes: int
     payload_bytes: int  # the codes alone, without header and checksums
     entropy_bytes: float  # cross entropy of the codes under the integer prior, / 8
-    static_file_bytes: int | None  # the same file with its payload coded by static tables; None: nothing to fit
+    static_file_bytes: int | None  # the file if static tables coded its payload; None: nothing to fit on
 
 
 def code_costs(
@@ -50,7 +50,7 @@ def code_costs(
 
 
 def summarize(costs: Sequence[CodeCost]) -> list[dict[str, Any]]:
-    """Per quality: mean bytes, mean and largest gap of file and payload over the entropy, bytes saved in %."""
+    """Per quality: mean bytes, mean and largest gap of file and payload over the entropy, % saved."""
     return [
         _summary(quality, [cost for cost in costs if cost.quality == quality])
         for quality in sorted({cost.quality for cost in costs})
@@ -68,10 +68,11 @@ def _summary(quality: float, costs: Sequence[CodeCost]) -> dict[str, Any]:
             summary[f"{kind}_gap_bytes_{statistic}"] = round(float(over_images(gap)), 1)
             summary[f"{kind}_gap_percent_{statistic}"] = round(float(over_images(100 * gap / entropy)), 3)
     pairs = [(cost.file_bytes, cost.static_file_bytes) for cost in costs if cost.static_file_bytes]
-    if pairs:
-        context, static = np.array(pairs).sum(axis=0)
-        summary["static_file_bytes"] = round(float(static / len(pairs)), 1)
-        summary["saved_percent"] = round(float(100 * (1 - context / static)), 2)
+    if not pairs:
+        return {**summary, "static_file_bytes": None, "saved_percent": None}
+    context, static = np.array(pairs).sum(axis=0)
+    summary["static_file_bytes"] = round(float(static / len(pairs)), 1)
+    summary["saved_percent"] = round(float(100 * (1 - context / static)), 2)
     return summary
 
 

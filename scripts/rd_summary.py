@@ -13,6 +13,7 @@ from vqcodec import metrics
 from vqcodec.errors import InvalidInputError
 
 RATES = (0.1, 0.15, 0.2, 0.3, 0.5, 0.8)  # bits per pixel of the tables
+ABSENT = "-"
 DECIBEL_CAP = 100.0  # a perfect copy counts as this, so that means stay finite
 
 Point = dict[str, Any]  # one quality setting of a mean curve
@@ -91,7 +92,8 @@ def markdown(results: dict[str, Any]) -> str:
         _table(["codec", "points"], [[entry["label"], _points(entry["curve"])] for entry in codecs.values()]),
     ]
     if prior := codecs.get("vqcodec", {}).get("prior"):
-        parts += ["Bytes of an image beside the prior's own entropy and beside static tables:", _prior_table(prior)]
+        parts += ["Mean bytes of a file, beside the prior's own entropy and beside static tables:"]
+        parts += [_prior_table(prior)]
     return "\n\n".join(parts)
 
 
@@ -102,10 +104,10 @@ def _rate_table(results: dict[str, Any], metric: str, shown: Any) -> str:
     lines = []
     for name, entry in results["codecs"].items():
         cells = [entry["label"]]
-        cells += ["–" if value is None else shown(value) for value in entry["at_bpp"][metric].values()]
+        cells += [ABSENT if value is None else shown(value) for value in entry["at_bpp"][metric].values()]
         if bd:
             delta = bd.get(name, {}).get(metric)
-            cells.append(f"{delta['percent']:+.1f} %" if delta else "–")
+            cells.append(f"{delta['percent']:+.1f} %" if delta else ABSENT)
         cells += [f"{entry['median_seconds'][step]:.3f}" for step in ("encode", "decode")]
         lines.append(cells)
     return _table(header, lines)
@@ -128,9 +130,11 @@ def _prior_table(prior: Sequence[dict[str, Any]]) -> str:
             f"{row[f'{kind}_gap_bytes_{of}']:+.0f} B, {row[f'{kind}_gap_percent_{of}']:+.2f} %"
             for kind, of in (("file", "mean"), ("file", "max"), ("payload", "max"))
         ]
-        static = [f"{row['static_file_bytes']:.0f}", f"{row['saved_percent']:.1f} %"]
-        cells = [f"{row['quality']:g}", f"{row['file_bytes']:.0f}", f"{row['entropy_bytes']:.0f}", *gaps]
-        lines.append(cells + (static if row["static_file_bytes"] is not None else ["–", "–"]))
+        static = [ABSENT, ABSENT]
+        if row["static_file_bytes"] is not None:
+            static = [f"{row['static_file_bytes']:.0f}", f"{row['saved_percent']:.1f} %"]
+        sizes = [f"{row[key]:.0f}" for key in ("file_bytes", "entropy_bytes")]
+        lines.append([f"{row['quality']:g}", *sizes, *gaps, *static])
     return _table(header, lines)
 
 

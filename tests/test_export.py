@@ -29,8 +29,8 @@ def random_model(config: ModelConfig, seed: int = 0) -> VQVAE:
     model = VQVAE(config).eval()
     for block in model.prior.slices:
         torch.nn.init.normal_(block.context_bias, std=0.5)
-        torch.nn.init.normal_(block.head.weight, std=0.3)
-        torch.nn.init.normal_(block.head_bias, std=1.0)
+        torch.nn.init.normal_(block.head.weight, std=0.05)
+        torch.nn.init.normal_(block.head_bias, std=0.5)
     return model
 
 
@@ -39,7 +39,7 @@ def random_codes(config: ModelConfig, height: int, width: int) -> np.ndarray:
     variables = sum(config.slices)
     if config.quantizer == "codebook":
         return rng.integers(0, config.codebook_size, (variables, height, width)).astype(np.int32)
-    return np.rint(rng.laplace(0, 3, (variables, height, width))).astype(np.int32)
+    return np.rint(rng.laplace(0, 1, (variables, height, width))).astype(np.int32)
 
 
 def oracle(tensors: dict[str, np.ndarray], config: ModelConfig, codes: np.ndarray, number: int, step: int, quality: int):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
+import os
 import signal
 import sys
 from dataclasses import asdict
@@ -232,6 +234,8 @@ def _prepare(job: Job, force: bool, output_dir: Path | None) -> None:
         refuse_existing(job.target, force)
         if output_dir is not None:
             job.target.parent.mkdir(parents=True, exist_ok=True)
+        elif not job.target.parent.is_dir():
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(job.target))
 
 
 def _read(source: Path | None) -> bytes:

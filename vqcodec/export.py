@@ -83,7 +83,7 @@ def integer_prior(model: VQVAE) -> dict[str, Tensor]:
 def _integer_slice(block: PriorSlice, prefix: str, grid: bool) -> dict[str, Tensor]:
     tensors: dict[str, Tensor] = {}
     bits = CODE_BITS if grid else EMBEDDING_BITS
-    largest = int(FEATURE_LIMIT) << (CODE_BITS if grid else 0)
+    largest = int(FEATURE_LIMIT) << CODE_BITS
     for step, weight in enumerate(_context_weights(block)):
         bias = block.context_bias[step]
         tensors |= _integer_layer(f"{prefix}.{step}.context", weight, bias, bits, ACTIVATION_BITS, largest)

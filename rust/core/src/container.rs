@@ -157,7 +157,7 @@ pub fn parse(bytes: &[u8], limits: &Limits) -> Result<Container> {
     check_header(&header).map_err(|what| Error::Corrupted { what })?;
 
     let tiles: Vec<usize> = header.levels.iter().map(|&level| header.tiles(level).len()).collect();
-    let tile_count = tiles.iter().map(|&tiles| tiles as u64).sum();
+    let tile_count = tiles.iter().fold(0, |sum: u64, &tiles| sum.saturating_add(tiles as u64));
     limits.check_tiles(tile_count)?;
     if tile_count > reader.rest().len() as u64 {
         return Err(Error::Truncated { what: "header" }); // each length has at least one byte

@@ -34,7 +34,7 @@ pub struct FairBit;
 impl Distribution for FairBit {
     fn interval(&self, symbol: i32) -> Option<Interval> {
         let width = TOTAL / 2;
-        matches!(symbol, 0 | 1).then_some(Interval { left: symbol as u32 * width, width })
+        matches!(symbol, 0 | 1).then(|| Interval { left: symbol as u32 * width, width })
     }
 
     fn find(&self, quantile: u32) -> (i32, Interval) {

@@ -26,14 +26,18 @@ pub trait SymbolCoder {
     fn code(&mut self, symbol: i32, distribution: &impl Distribution) -> Result<i32>;
 }
 
-/// Writes symbols into a payload.
+/// Writes symbols into a payload, and measures them as [`Meter`] does.
 #[derive(Debug, Default)]
-pub struct Encoder(DefaultRangeEncoder);
+pub struct Encoder {
+    coder: DefaultRangeEncoder,
+    /// Information content so far: what an ideal coder would have written.
+    pub bits: f64,
+}
 
 impl Encoder {
     /// Ends the payload and returns its bytes.
     pub fn finish(self) -> Vec<u8> {
-        let (words, state, situation) = self.0.into_raw_parts();
+        let (words, state, situation) = self.coder.into_raw_parts();
         let (lower, range) = (state.lower(), state.range().get());
         // Any number in lower..lower + range (modulo 2^64) will do: keep the fewest leading bytes.
         // Invariant of the coder: range >= 2^32, so that four bytes always suffice.
@@ -65,7 +69,9 @@ fn round_up(number: u64, bytes: u32) -> u64 {
 
 impl SymbolCoder for Encoder {
     fn code(&mut self, symbol: i32, distribution: &impl Distribution) -> Result<i32> {
-        self.0.encode_symbol(symbol, Model(distribution)).map_err(|_| unknown_symbol(symbol))?;
+        let interval = distribution.interval(symbol).ok_or_else(|| unknown_symbol(symbol))?;
+        self.bits += information(interval);
+        self.coder.encode_symbol(symbol, Known(interval)).map_err(|_| unknown_symbol(symbol))?;
         Ok(symbol)
     }
 }
@@ -107,9 +113,14 @@ pub struct Meter {
 impl SymbolCoder for Meter {
     fn code(&mut self, symbol: i32, distribution: &impl Distribution) -> Result<i32> {
         let interval = distribution.interval(symbol).ok_or_else(|| unknown_symbol(symbol))?;
-        self.bits += PRECISION as f64 - f64::from(interval.width).log2();
+        self.bits += information(interval);
         Ok(symbol)
     }
+}
+
+/// Bits of information in a symbol with this interval.
+fn information(interval: Interval) -> f64 {
+    PRECISION as f64 - f64::from(interval.width).log2()
 }
 
 fn unknown_symbol(symbol: i32) -> Error {
@@ -136,22 +147,26 @@ impl ReadWords<u32, Queue> for Words<'_> {
     }
 }
 
-/// Our [`Distribution`] as constriction's model traits.
+/// The interval of the one symbol to encode, as constriction's model trait.
+struct Known(Interval);
+
+impl EntropyModel<PRECISION> for Known {
+    type Symbol = i32;
+    type Probability = u32;
+}
+
+impl EncoderModel<PRECISION> for Known {
+    fn left_cumulative_and_probability(&self, _: impl Borrow<i32>) -> Option<(u32, NonZeroU32)> {
+        NonZeroU32::new(self.0.width).map(|width| (self.0.left, width))
+    }
+}
+
+/// Our [`Distribution`] as constriction's model trait for decoding.
 struct Model<'a, D>(&'a D);
 
 impl<D: Distribution> EntropyModel<PRECISION> for Model<'_, D> {
     type Symbol = i32;
     type Probability = u32;
-}
-
-impl<D: Distribution> EncoderModel<PRECISION> for Model<'_, D> {
-    fn left_cumulative_and_probability(
-        &self,
-        symbol: impl Borrow<i32>,
-    ) -> Option<(u32, NonZeroU32)> {
-        let Interval { left, width } = self.0.interval(*symbol.borrow())?;
-        NonZeroU32::new(width).map(|width| (left, width))
-    }
 }
 
 impl<D: Distribution> DecoderModel<PRECISION> for Model<'_, D> {

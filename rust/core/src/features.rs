@@ -6,6 +6,10 @@ use crate::error::{Error, Result};
 use crate::network::MAX_FEATURE;
 use crate::order::{REACH, Tap};
 
+/// Fractional bits of the feature of a code that is a number: room for weights above 1/2, since a
+/// layer can only shift its sums to the right.
+const NUMBER_BITS: u32 = 3;
+
 /// Features of the codes of a tile, 0 where nothing is known and outside.
 ///
 /// Positions are rows of `channels` numbers, the slices' features one after the other, so that
@@ -75,8 +79,9 @@ impl Embedding {
         })
     }
 
-    /// The feature of a code that is a number: itself, clamped.
+    /// The feature of a code that is a number: itself with [`NUMBER_BITS`] fractional bits, clamped.
     pub fn of_number(code: i32) -> i16 {
-        code.clamp(-MAX_FEATURE, MAX_FEATURE) as i16
+        const LIMIT: i32 = MAX_FEATURE >> NUMBER_BITS;
+        (code.clamp(-LIMIT, LIMIT) << NUMBER_BITS) as i16
     }
 }

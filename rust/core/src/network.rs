@@ -11,7 +11,7 @@ use crate::kernels::{Kernel, Matrix};
 pub const MAX_ACTIVATION: i32 = 32767;
 
 /// Largest magnitude of a feature of a code.
-pub const MAX_FEATURE: i32 = 2047;
+pub const MAX_FEATURE: i32 = 2047 << 3;
 
 /// Largest shift of an output.
 pub const MAX_SHIFT: u8 = 30;

@@ -33,7 +33,10 @@ impl StaticPrior {
     /// codes `-window..=window` occurred. Every count, and that of the escape, is raised by one.
     pub fn from_counts(variables: usize, counts: &[u64]) -> Result<Self> {
         let columns = counts.len().checked_div(variables).unwrap_or(0);
-        if columns.is_multiple_of(2) || columns / 2 > MAX_WINDOW || columns * variables != counts.len() {
+        if columns.is_multiple_of(2)
+            || columns / 2 > MAX_WINDOW
+            || columns * variables != counts.len()
+        {
             return Err(Error::InvalidInput(format!(
                 "counts have an odd number of columns up to {}",
                 2 * MAX_WINDOW + 1

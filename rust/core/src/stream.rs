@@ -35,19 +35,21 @@ pub struct Picture<'a> {
     pub alpha: Option<&'a [u8]>,
 }
 
-/// The file of a picture. `codes` holds one grid for each level, coarse to fine; `threads = 0`
-/// means as many as there are cores.
+/// The file of a picture, and the bits of information in its codes under the model's integer
+/// prior. `codes` holds one grid for each level, coarse to fine; `threads = 0` means as many as
+/// there are cores.
 pub fn write_file(
     model: &Model,
     picture: Picture,
     codes: &[CodeGrid],
     threads: usize,
-) -> Result<Vec<u8>> {
+) -> Result<(Vec<u8>, f64)> {
     check_codes(model, picture.quality, codes)?;
     let Picture { width, height, quality, gray, alpha } = picture;
     let levels = vec![Level { stride_log2: model.stride_log2, tile_log2: TILE_LOG2 }];
     let header = Header { gray, model: model.id, quality, width, height, levels };
     let mut payloads = Vec::new();
+    let mut information = 0.0;
     for (&level, codes) in header.levels.iter().zip(codes) {
         let [_, rows, columns] = codes.shape();
         if header.grid(level) != (rows, columns) {
@@ -59,13 +61,18 @@ pub fn write_file(
             )));
         }
         let tiles: Vec<_> = header.tiles(level).map(|tile| codes.tile(tile)).collect();
-        payloads.push(for_each_tile(tiles, threads, |mut codes| {
+        let (written, bits): (Vec<_>, Vec<_>) = for_each_tile(tiles, threads, |mut codes| {
             let mut coder = Encoder::default();
             model.prior.code(&mut codes, quality, &mut coder)?;
-            Ok(coder.finish())
-        })?);
+            let bits = coder.bits;
+            Ok((coder.finish(), bits))
+        })?
+        .into_iter()
+        .unzip();
+        payloads.push(written);
+        information += bits.iter().sum::<f64>();
     }
-    container::write(&header, &payloads, alpha)
+    Ok((container::write(&header, &payloads, alpha)?, information))
 }
 
 /// The codes of a file, one grid for each level. The whole file is checked first.

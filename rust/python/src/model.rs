@@ -49,11 +49,12 @@ pub fn write_file<'py>(
     gray: bool,
     alpha: Option<&[u8]>,
     threads: usize,
-) -> PyResult<Bound<'py, PyBytes>> {
+) -> PyResult<(Bound<'py, PyBytes>, f64)> {
     let codes = code_grids(codes)?;
     let picture = Picture { width, height, quality, gray, alpha };
-    let bytes = py.detach(|| stream::write_file(&model.0, picture, &codes, threads));
-    Ok(PyBytes::new(py, &bytes.map_err(to_python)?))
+    let written = py.detach(|| stream::write_file(&model.0, picture, &codes, threads));
+    let (bytes, bits) = written.map_err(to_python)?;
+    Ok((PyBytes::new(py, &bytes), bits))
 }
 
 /// See `_core.pyi`.

@@ -1,0 +1,206 @@
+//! Files survive a round trip, and no damage to them goes unnoticed.
+
+#![allow(missing_docs)]
+
+use proptest::prelude::*;
+use vqcodec_core::checksum::{ModelId, crc32};
+use vqcodec_core::container::{Container, Header, Level, parse, write};
+use vqcodec_core::{Error, Limits, Result};
+
+fn header(width: u32, height: u32, levels: &[(u8, u8)]) -> Header {
+    let level = |&(stride_log2, tile_log2): &(u8, u8)| Level { stride_log2, tile_log2 };
+    let levels = levels.iter().map(level).collect();
+    Header { gray: false, model: ModelId(*b"abcdefgh"), quality: 37, width, height, levels }
+}
+
+/// A payload for each tile, of a few different lengths.
+fn payloads(header: &Header) -> Vec<Vec<Vec<u8>>> {
+    let payload = |index: usize| vec![index as u8; index * 37 % 200];
+    let level = |&level: &Level| (0..header.tiles(level).len()).map(payload).collect();
+    header.levels.iter().map(level).collect()
+}
+
+fn sample() -> Vec<u8> {
+    let header = header(200, 100, &[(5, 1), (4, 2)]);
+    write(&header, &payloads(&header), Some(b"alpha")).unwrap()
+}
+
+/// Parses and verifies a whole file.
+fn read(bytes: &[u8]) -> Result<Container> {
+    let container = parse(bytes, &Limits::default())?;
+    container.verify(bytes)?;
+    Ok(container)
+}
+
+#[test]
+fn one_tile_costs_31_bytes() {
+    let header = header(768, 512, &[(4, 6)]);
+    let file = write(&header, &[vec![vec![7; 9000]]], None).unwrap();
+    assert_eq!(file.len(), 9000 + 31);
+}
+
+#[test]
+fn every_truncation_is_noticed() {
+    let file = sample();
+    read(&file).unwrap();
+    for length in 0..file.len() {
+        let error = read(&file[..length]).unwrap_err();
+        assert!(matches!(error, Error::Truncated { .. }), "{length} bytes: {error}");
+    }
+}
+
+#[test]
+fn every_flipped_bit_is_noticed() {
+    let file = sample();
+    for bit in 0..8 * file.len() {
+        let mut damaged = file.clone();
+        damaged[bit / 8] ^= 1 << (bit % 8);
+        assert!(read(&damaged).is_err(), "bit {bit}");
+    }
+}
+
+#[test]
+fn trailing_bytes_are_noticed() {
+    let file = [sample(), vec![0]].concat();
+    assert!(matches!(read(&file), Err(Error::Corrupted { .. })));
+}
+
+#[test]
+fn other_files_are_not_ours() {
+    for bytes in [b"\x89PNG\r\n\x1a\n".as_slice(), b"V", b"VQ", b"VQC", b"VQCx", b"VX", b"\0"] {
+        let magic = b"VQC\x1a".starts_with(bytes);
+        match read(bytes).unwrap_err() {
+            Error::Truncated { .. } => assert!(magic),
+            error => assert_eq!((error, magic), (Error::NotVqc, false)),
+        }
+    }
+    let mut file = sample();
+    file[4] = 2;
+    assert_eq!(read(&file), Err(Error::UnsupportedVersion(2)));
+}
+
+/// The first levels can be read where the others have not arrived.
+#[test]
+fn a_prefix_holds_the_first_levels() {
+    let file = sample();
+    let container = read(&file).unwrap();
+    let last = container.payloads[0].last().unwrap();
+    let prefix = &file[..(last.offset + u64::from(last.length) + 4) as usize];
+    let container = parse(prefix, &Limits::default()).unwrap();
+    for (&part, payload) in container.payloads[0].iter().zip(&payloads(&container.header)[0]) {
+        assert_eq!(container.payload(prefix, part).unwrap(), payload);
+    }
+    let next = container.payload(prefix, container.payloads[1][0]);
+    assert!(matches!(next, Err(Error::Truncated { .. })));
+}
+
+/// The bytes of a header up to its checksum, with the checksum put behind.
+fn sealed(head: &[u8]) -> Vec<u8> {
+    [head, &crc32(head).to_le_bytes()].concat()
+}
+
+fn head(flags: u8, size: &[u8], levels: &[u8]) -> Vec<u8> {
+    [b"VQC\x1a\x01", &[flags][..], b"abcdefgh", &[37], size, levels].concat()
+}
+
+#[test]
+fn rules_of_the_header() {
+    let corrupted = |head: Vec<u8>| {
+        let error = parse(&sealed(&head), &Limits::default()).unwrap_err();
+        assert!(matches!(error, Error::Corrupted { .. }), "{head:?}: {error}");
+    };
+    let good = sealed(&head(0, &[1, 1], &[1, 0x46, 0]));
+    parse(&good, &Limits::default()).unwrap();
+    corrupted(head(4, &[1, 1], &[1, 0x46, 0]));
+    corrupted(head(0x80, &[1, 1], &[1, 0x46, 0]));
+    corrupted(head(0, &[0, 1], &[1, 0x46, 0]));
+    corrupted(head(0, &[1, 0], &[1, 0x46, 0]));
+    corrupted(head(0, &[0x81, 0, 1], &[1, 0x46, 0])); // a longer spelling of 1
+    corrupted(head(0, &[0xff, 0xff, 0xff, 0xff, 0x1f, 1], &[1, 0x46, 0])); // 33 bits
+    corrupted(head(0, &[0xff, 0xff, 0xff, 0xff, 0xff, 0, 1], &[1, 0x46, 0]));
+    corrupted(head(0, &[1, 1], &[0]));
+    corrupted(head(0, &[1, 1], &[5, 0x46, 0x46, 0x46, 0x46, 0x46, 0, 0, 0, 0, 0]));
+    corrupted(head(0, &[1, 1], &[2, 0x46, 0x56, 0, 0])); // from fine to coarse
+}
+
+#[test]
+fn limits_bite_before_anything_is_read() {
+    let over = |file: &[u8], limits: &Limits| {
+        assert!(matches!(parse(file, limits), Err(Error::OverLimit { .. })));
+    };
+    let file = sample(); // 200 x 100 pixels
+    parse(&file, &Limits::with_max_pixels(20_000)).unwrap();
+    over(&file, &Limits::with_max_pixels(19_999));
+    over(&file, &Limits { max_side: 199, ..Limits::default() });
+    let tiles = parse(&file, &Limits::default()).unwrap().payloads.concat().len() as u64;
+    over(&file, &Limits { max_tiles: tiles - 1, ..Limits::default() });
+    parse(&file, &Limits { max_tiles: tiles, ..Limits::default() }).unwrap();
+    // 2^32 - 1 pixels on either side, in a file of 30 bytes
+    let largest = [0xff, 0xff, 0xff, 0xff, 0x0f, 0xff, 0xff, 0xff, 0xff, 0x0f];
+    over(&sealed(&head(0, &largest, &[1, 0, 0])), &Limits::default());
+    let unlimited =
+        Limits { max_pixels: u64::MAX, max_side: u32::MAX, max_tiles: u64::MAX, max_codes: 0 };
+    let error = parse(&sealed(&head(0, &largest, &[1, 0, 0])), &unlimited).unwrap_err();
+    assert!(matches!(error, Error::Truncated { .. }));
+}
+
+#[test]
+fn bad_headers_are_not_written() {
+    let refused = |header: Header| {
+        let payloads = payloads(&header);
+        assert!(matches!(write(&header, &payloads, None), Err(Error::InvalidInput(_))));
+    };
+    refused(header(0, 1, &[(4, 6)]));
+    refused(header(1, 0, &[(4, 6)]));
+    refused(header(1, 1, &[]));
+    refused(header(1, 1, &[(4, 6); 5]));
+    refused(header(1, 1, &[(4, 6), (5, 6)]));
+    let header = header(100, 100, &[(4, 6)]);
+    assert!(write(&header, &[vec![]], None).is_err());
+    assert!(write(&header, &[], None).is_err());
+}
+
+proptest! {
+    #[test]
+    fn round_trip(
+        (width, height) in (1..3000_u32, 1..3000_u32),
+        mut levels in prop::collection::vec((4..16_u8, 2..16_u8), 1..5),
+        (gray, quality, model) in any::<(bool, u8, [u8; 8])>(),
+        alpha in prop::option::of(prop::collection::vec(any::<u8>(), 0..99)),
+    ) {
+        levels.sort_by(|a, b| b.cmp(a));
+        let header =
+            Header { gray, quality, model: ModelId(model), ..header(width, height, &levels) };
+        let payloads = payloads(&header);
+        let file = write(&header, &payloads, alpha.as_deref()).unwrap();
+        let container = read(&file).unwrap();
+        prop_assert_eq!(container.file_bytes, file.len() as u64);
+        for (parts, payloads) in container.payloads.iter().zip(&payloads) {
+            prop_assert_eq!(parts.len(), payloads.len());
+            for (&part, payload) in parts.iter().zip(payloads) {
+                prop_assert_eq!(container.payload(&file, part).unwrap(), payload.as_slice());
+            }
+        }
+        let found = container.alpha.map(|part| container.payload(&file, part).unwrap().to_vec());
+        prop_assert_eq!(found, alpha);
+        prop_assert_eq!(container.header, header);
+    }
+
+    /// Anything behind the magic number gives a result, not a panic.
+    #[test]
+    fn garbage(bytes in prop::collection::vec(any::<u8>(), 0..80)) {
+        let _ = read(&bytes);
+        let _ = read(&[b"VQC\x1a\x01", bytes.as_slice()].concat());
+        let _ = read(&sealed(&[b"VQC\x1a\x01\x00", bytes.as_slice()].concat()));
+    }
+
+    #[test]
+    fn several_flipped_bytes(damage in prop::collection::vec((any::<usize>(), 1..=255_u8), 1..9)) {
+        let file = sample();
+        let mut damaged = file.clone();
+        for (position, mask) in damage {
+            damaged[position % file.len()] ^= mask;
+        }
+        prop_assert!(damaged == file || read(&damaged).is_err());
+    }
+}

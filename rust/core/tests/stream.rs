@@ -1,0 +1,198 @@
+//! Codes survive the whole chain: prior, range coder, tiles, file.
+
+#![allow(missing_docs)]
+
+mod tiny_model;
+
+use proptest::prelude::*;
+use tiny_model::Sizes;
+use vqcodec_core::checksum::crc32;
+use vqcodec_core::stream::{Picture, cross_entropy, read_codes, write_file};
+use vqcodec_core::{CodeGrid, Error, Limits, Model};
+
+fn picture(height: usize, width: usize, quality: u8) -> Picture<'static> {
+    let pixels = |positions: usize| 16 * positions as u32;
+    Picture { width: pixels(width), height: pixels(height), quality, gray: false, alpha: None }
+}
+
+fn read(model: &Model, file: &[u8]) -> vqcodec_core::Result<Vec<CodeGrid>> {
+    read_codes(model, file, &Limits::default(), 0)
+}
+
+/// Writes and reads codes with different numbers of threads; returns the file.
+fn round_trip(model: &Model, codes: &CodeGrid, quality: u8) -> Vec<u8> {
+    let [_, height, width] = codes.shape();
+    let codes = std::slice::from_ref(codes);
+    let picture = picture(height, width, quality);
+    let (file, bits) = write_file(model, picture, codes, 1).unwrap();
+    for threads in [0, 2, 5] {
+        assert_eq!(write_file(model, picture, codes, threads).unwrap(), (file.clone(), bits));
+        assert_eq!(read_codes(model, &file, &Limits::default(), threads).unwrap(), codes);
+    }
+    file
+}
+
+#[test]
+fn all_shapes_of_grids() {
+    for sizes in [Sizes::logistic(), Sizes::categorical()] {
+        let model = sizes.model();
+        for (height, width) in [(1, 1), (1, 250), (257, 3), (2, 2), (64, 64), (65, 129)] {
+            let codes = sizes.codes(height, width, 20);
+            let file = round_trip(&model, &codes, 21);
+            let tiles = height.div_ceil(64) * width.div_ceil(64);
+            let bits = cross_entropy(&model, 21, &[codes], 2).unwrap();
+            let ideal = bits / 8.0 + 36.0 + 6.0 * tiles as f64;
+            assert!((file.len() as f64) < 1.001 * ideal, "{} > {ideal}", file.len());
+        }
+    }
+}
+
+#[test]
+fn many_slices_and_one() {
+    for slices in [vec![1], vec![7], vec![1, 1, 1, 1, 1], vec![3, 1, 4]] {
+        let sizes = Sizes { slices, hidden: 5, quality_levels: 1, ..Sizes::logistic() };
+        round_trip(&sizes.model(), &sizes.codes(9, 10, 9), 0);
+        let sizes = Sizes { alphabet: Some(2), ..sizes };
+        round_trip(&sizes.model(), &sizes.codes(9, 10, 9), 0);
+    }
+}
+
+#[test]
+fn extreme_codes() {
+    let sizes = Sizes::logistic();
+    let model = sizes.model();
+    round_trip(&model, &sizes.codes(20, 20, 32767), 5);
+    for code in [-32768, 32767, 0] {
+        let codes = CodeGrid::new([5, 6, 7], vec![code; 5 * 6 * 7]).unwrap();
+        round_trip(&model, &codes, 32);
+    }
+}
+
+/// The prior of a tile does not look into other tiles.
+#[test]
+fn tiles_are_independent() {
+    let sizes = Sizes::logistic();
+    let model = sizes.model();
+    let codes = sizes.codes(64, 70, 9);
+    let mut changed = codes.clone();
+    *changed.at_mut(0, 5, 65) += 1;
+    let payload = |codes: &CodeGrid| {
+        let file = round_trip(&model, codes, 0);
+        let container = vqcodec_core::container::parse(&file, &Limits::default()).unwrap();
+        let parts = &container.payloads[0];
+        (0..2).map(|tile| container.payload(&file, parts[tile]).unwrap().to_vec()).collect()
+    };
+    let (before, after): (Vec<_>, Vec<_>) = (payload(&codes), payload(&changed));
+    assert_eq!(before[0], after[0]);
+    assert_ne!(before[1], after[1]);
+}
+
+/// Format version 1: these bytes may never change.
+#[test]
+fn golden_files() {
+    let checksum = |sizes: Sizes| {
+        let codes = sizes.codes(70, 66, 30);
+        let mut picture = picture(70, 66, 19);
+        (picture.gray, picture.alpha) = (true, Some(b"alpha".as_slice()));
+        let (file, _) = write_file(&sizes.model(), picture, &[codes], 0).unwrap();
+        (file.len(), crc32(&file))
+    };
+    assert_eq!(checksum(Sizes::logistic()), (0, 0));
+    assert_eq!(checksum(Sizes::categorical()), (0, 0));
+}
+
+#[test]
+fn the_right_model_or_an_error() {
+    let sizes = Sizes::logistic();
+    let file = round_trip(&sizes.model(), &sizes.codes(3, 4, 9), 0);
+    let other = Sizes { seed: 2, ..sizes.clone() }.model();
+    let (needed, given) = (sizes.model().id.to_string(), other.id.to_string());
+    assert_eq!(read(&other, &file), Err(Error::ModelMismatch { needed, given }));
+}
+
+#[test]
+fn every_damage_is_noticed() {
+    let sizes = Sizes::logistic();
+    let model = sizes.model();
+    let file = round_trip(&model, &sizes.codes(3, 4, 9), 0);
+    for length in 0..file.len() {
+        assert!(matches!(read(&model, &file[..length]), Err(Error::Truncated { .. })));
+    }
+    for bit in 0..8 * file.len() {
+        let mut damaged = file.clone();
+        damaged[bit / 8] ^= 1 << (bit % 8);
+        assert!(read(&model, &damaged).is_err(), "bit {bit}");
+    }
+}
+
+/// Even where all checksums are right, a payload that no encoder wrote cannot do harm.
+#[test]
+fn forged_payloads() {
+    let sizes = Sizes::logistic();
+    let model = sizes.model();
+    let file = round_trip(&model, &sizes.codes(3, 4, 9), 0);
+    let container = vqcodec_core::container::parse(&file, &Limits::default()).unwrap();
+    let mut random = tiny_model::Random(3);
+    for length in 0..200 {
+        let payload: Vec<u8> = (0..length).map(|_| random.next() as u8).collect();
+        let payloads = [vec![payload]];
+        let forged = vqcodec_core::container::write(&container.header, &payloads, None).unwrap();
+        let _ = read(&model, &forged);
+    }
+    for header in [
+        vqcodec_core::container::Header { quality: 33, ..container.header.clone() },
+        vqcodec_core::container::Header { width: 1 << 18, height: 512, ..container.header.clone() },
+    ] {
+        let tiles = header.tiles(header.levels[0]).len();
+        let payloads = [vec![vec![]; tiles]];
+        let forged = vqcodec_core::container::write(&header, &payloads, None).unwrap();
+        let limits = Limits { max_codes: 100_000, ..Limits::default() };
+        let error = read_codes(&model, &forged, &limits, 0).unwrap_err();
+        assert!(matches!(error, Error::Corrupted { .. } | Error::OverLimit { .. }));
+    }
+}
+
+#[test]
+fn wrong_arguments() {
+    let sizes = Sizes::logistic();
+    let model = sizes.model();
+    let codes = || sizes.codes(3, 4, 9);
+    let refused = |picture: Picture, codes: &[CodeGrid]| {
+        let error = write_file(&model, picture, codes, 1).unwrap_err();
+        assert!(matches!(error, Error::InvalidInput(_)), "{error}");
+    };
+    refused(picture(3, 4, 33), &[codes()]);
+    refused(picture(3, 5, 0), &[codes()]);
+    refused(picture(0, 4, 0), &[codes()]);
+    refused(picture(3, 4, 0), &[]);
+    refused(picture(3, 4, 0), &[codes(), codes()]);
+    refused(picture(3, 4, 0), &[CodeGrid::zeros([4, 3, 4])]);
+    assert!(CodeGrid::new([1, 1, 1], vec![32768]).is_err());
+    assert!(CodeGrid::new([1, 1, 2], vec![0]).is_err());
+    assert!(CodeGrid::new([0, 1, 1], vec![]).is_err());
+    assert!(CodeGrid::new([usize::MAX, usize::MAX, 2], vec![0]).is_err());
+
+    let sizes = Sizes::categorical();
+    let codes = CodeGrid::new([5, 1, 1], vec![0, 1, 2, 3, 6]).unwrap();
+    let error = write_file(&sizes.model(), picture(1, 1, 0), &[codes], 1).unwrap_err();
+    assert!(matches!(error, Error::InvalidInput(_)), "{error}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn random_models(
+        slices in prop::collection::vec(1..5_usize, 1..4),
+        hidden in 1..20_usize,
+        quality_levels in 1..17_usize,
+        alphabet in prop::option::of(2..40_usize),
+        seed in any::<u64>(),
+        (height, width, quality) in (1..12_usize, 1..12_usize, any::<u8>()),
+    ) {
+        let sizes = Sizes { slices, hidden, quality_levels, alphabet, seed: seed >> 1 };
+        let model = sizes.model();
+        let quality = quality % (model.max_quality() + 1);
+        round_trip(&model, &sizes.codes(height, width, 50), quality);
+    }
+}
