@@ -1,0 +1,185 @@
+"""The whole chain with the built-in model: exact codes in any process, every picture kind, every damage noticed."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+import vqcodec
+from vqcodec import VqcodecError, _core, errors
+from vqcodec.metrics import psnr
+
+SIZES = [(1, 1), (1, 4000), (4000, 1), (257, 511), (16, 16), (17, 15)]
+
+
+def noise(height: int, width: int) -> np.ndarray:
+    return np.random.default_rng(height * 7919 + width).integers(0, 256, (height, width, 3), np.uint8)
+
+
+@pytest.fixture(scope="module")
+def codec() -> vqcodec.Codec:
+    return vqcodec.load("photo")
+
+
+def assert_codes_equal(a: list[np.ndarray], b: list[np.ndarray]) -> None:
+    assert len(a) == len(b)
+    for x, y in zip(a, b, strict=True):
+        assert x.dtype == y.dtype == np.int32
+        assert np.array_equal(x, y)
+
+
+def test_photo_survives_with_less_error_at_higher_quality(codec: vqcodec.Codec, photo: np.ndarray) -> None:
+    sizes, errors_db = [], []
+    for quality in (0, 30, 60, 100):
+        data = codec.encode(photo, quality)
+        sizes.append(len(data))
+        errors_db.append(psnr(photo, vqcodec.decode(data)))
+    assert sizes == sorted(sizes) and errors_db == sorted(errors_db)
+    assert sizes[-1] < photo.size / 8 and errors_db[-1] > 30.0
+
+
+@pytest.mark.parametrize("size", SIZES, ids=lambda s: f"{s[0]}x{s[1]}")
+def test_any_size_round_trips_with_any_number_of_threads(codec: vqcodec.Codec, size: tuple[int, int]) -> None:
+    image = noise(*size)
+    data = codec.encode(image, 40, threads=1)
+    assert codec.decode(data).shape == image.shape
+    codes = codec.codes(data, threads=1)
+    assert codes[0].shape[1:] == (-(-size[0] // 16), -(-size[1] // 16))
+    for threads in (0, 2, 3):
+        assert_codes_equal(codec.codes(data, threads=threads), codes)
+    header = vqcodec.read_header(data)
+    model = _core.Model(codec.info.path.read_bytes())
+    for threads in (1, 2, 5):
+        again, _ = _core.write_file(model, header.width, header.height, header.quality, codes, threads=threads)
+        assert again == data
+
+
+def test_many_tiles_decode_in_a_fresh_process(codec: vqcodec.Codec, photo: np.ndarray, tmp_path: Path) -> None:
+    image = np.tile(photo, (3, 3, 1))  # 1152 x 1536: two by two tiles
+    path = tmp_path / "tiled.vqc"
+    path.write_bytes(codec.encode(image, 20))
+    assert vqcodec.read_header(path.read_bytes()).levels == [(16, 64)]
+    assert codec.codes(path.read_bytes())[0].shape == (192, 72, 96)
+    program = "import sys,hashlib,vqcodec; print(hashlib.sha256(vqcodec.codes(open(sys.argv[1],'rb').read())[0]).hexdigest())"
+    expected = hashlib.sha256(codec.codes(path.read_bytes())[0]).hexdigest()
+    for kernel in ({}, {"VQCODEC_KERNEL": "scalar"}):
+        ran = subprocess.run(
+            [sys.executable, "-c", program, path], capture_output=True, text=True, check=True, env={"PATH": "", **kernel}
+        )
+        assert ran.stdout.strip() == expected
+
+
+def test_tiles_do_not_show(codec: vqcodec.Codec, photo: np.ndarray) -> None:
+    image = np.tile(photo, (3, 3, 1))
+    shown = codec.decode(codec.encode(image, 30)).astype(float)
+    steps = np.abs(np.diff(shown, axis=1)).mean(axis=(0, 2))
+    # column 1024 is a border of tiles and of copies of the photo, column 512 of copies only
+    assert steps[1023] == pytest.approx(steps[511], rel=0.1)
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA"])
+def test_gray_and_alpha_are_kept(codec: vqcodec.Codec, photo: np.ndarray, mode: str) -> None:
+    image = Image.fromarray(photo).convert(mode)
+    if mode.endswith("A"):
+        ramp = np.add.outer(np.arange(photo.shape[0]), np.arange(photo.shape[1])) // 8 % 256
+        image.putalpha(Image.fromarray(ramp.astype(np.uint8)))
+    given = np.asarray(image)
+    shown = vqcodec.decode(codec.encode(image, 70))
+    assert shown.shape == given.shape and shown.dtype == np.uint8
+    if mode.endswith("A"):
+        assert np.array_equal(shown[..., -1], given[..., -1])
+    assert np.abs(shown.astype(int) - given.astype(int)).mean() < 8.0
+
+
+def test_wrong_or_unknown_model_is_named_before_decoding(codec: vqcodec.Codec) -> None:
+    data = bytearray(codec.encode(noise(16, 16)))
+    other = "0123456789abcdef"
+    size = vqcodec.read_header(bytes(data)).header_bytes
+    data[6:14] = bytes.fromhex(other)
+    data[size - 4 : size] = zlib.crc32(bytes(data[: size - 4])).to_bytes(4, "little")
+    with pytest.raises(errors.ModelMissingError, match=other):
+        vqcodec.decode(bytes(data))
+    with pytest.raises(errors.ModelMismatchError, match=other):
+        codec.decode(bytes(data))
+
+
+def test_every_cut_has_a_named_error(codec: vqcodec.Codec) -> None:
+    data = codec.encode(noise(40, 56), 30)
+    for end in range(len(data)):
+        with pytest.raises(VqcodecError):
+            codec.codes(data[:end])
+        with pytest.raises(VqcodecError):
+            vqcodec.verify(data[:end])
+    with pytest.raises(errors.CorruptedError, match="trailing"):
+        codec.codes(data + b"\0")
+
+
+def test_bit_flips_have_a_named_error(codec: vqcodec.Codec) -> None:
+    data = codec.encode(noise(40, 56), 30)
+    rng = np.random.default_rng(0)
+    for position in rng.choice(8 * len(data), 2000, replace=8 * len(data) < 2000):
+        damaged = bytearray(data)
+        damaged[position // 8] ^= 1 << (position % 8)
+        with pytest.raises(VqcodecError):
+            codec.decode(bytes(damaged))
+
+
+@given(st.binary(max_size=300))
+@settings(max_examples=200, deadline=None)
+def test_arbitrary_bytes_have_a_named_error(data: bytes) -> None:
+    for prefix in (b"", b"VQC\x1a\x01"):
+        with pytest.raises(VqcodecError):
+            vqcodec.verify(prefix + data)
+
+
+def test_size_limit_is_checked_before_decoding(codec: vqcodec.Codec) -> None:
+    data = codec.encode(noise(64, 64))
+    with pytest.raises(errors.LimitError):
+        codec.decode(data, max_pixels=4095)
+    with pytest.raises(errors.InvalidInputError, match="between 0 and 100"):
+        codec.encode(noise(8, 8), 101)
+
+
+def test_bytes_stay_within_the_promise_over_the_prior(codec: vqcodec.Codec, photo: np.ndarray) -> None:
+    for quality in (0, 50, 100):
+        data, report = codec.encode_report(photo, quality)
+        assert report.file_bytes == len(data)
+        assert len(data) <= report.model_bits / 8 * 1.001 + 4 + 32
+        codes = codec.codes(data)
+        model = _core.Model(codec.info.path.read_bytes())
+        position = codec.position(quality)
+        assert _core.cross_entropy(model, position, codes) == pytest.approx(report.model_bits)
+
+
+def test_kodak_and_validation_codes_survive_other_processes(codec: vqcodec.Codec, shared_data: Path, tmp_path: Path) -> None:
+    """24 Kodak and all validation photos: encoded one by one here, decoded together in a fresh process, 1 and 2 threads."""
+    files = sorted(shared_data.glob("kodak/*.png")) + sorted(shared_data.glob("val-photos/*.webp"))
+    expected = []
+    for number, file in enumerate(files):
+        with Image.open(file) as image:
+            data = codec.encode(image, 10 + number % 80, verify=False)
+        (tmp_path / f"{number:03d}.vqc").write_bytes(data)
+        expected.append(codec.codes(data, threads=1)[0])
+    program = (
+        "import sys, numpy, pathlib, vqcodec\n"
+        "codec = vqcodec.load('photo')\n"
+        "files = sorted(pathlib.Path(sys.argv[1]).glob('*.vqc'))\n"
+        "codes = [codec.codes(f.read_bytes(), threads=int(sys.argv[2]))[0] for f in files]\n"
+        "numpy.savez(sys.argv[3], *codes)"
+    )
+    for threads in ("1", "2"):
+        target = tmp_path / f"{threads}.npz"
+        subprocess.run([sys.executable, "-c", program, tmp_path, threads, target], check=True)
+        with np.load(target) as found:
+            assert len(found.files) == len(files)
+            for name, codes in zip(found.files, expected, strict=True):
+                assert np.array_equal(found[name], codes)

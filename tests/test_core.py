@@ -1,0 +1,355 @@
+"""The Rust core through its Python API, against independent integer and float references."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+from safetensors.numpy import load
+from tiny_model import ALPHABET, SLICES, random_codes, tiny_model
+
+from vqcodec import _core, errors
+
+HEADS = ("logistic", "categorical")
+
+
+def write(model: _core.Model, codes: np.ndarray, quality: int = 5, **options: object) -> bytes:
+    """Return the file of codes whose picture has no partial cells."""
+    height, width = codes.shape[1:]
+    return _core.write_file(model, 16 * width, 16 * height, quality, [codes], **options)[0]
+
+
+@pytest.fixture(scope="module", params=HEADS)
+def head(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def model(head: str) -> _core.Model:
+    return _core.Model(tiny_model(head))
+
+
+class TestRoundTrip:
+    @pytest.mark.parametrize("shape", [(1, 1), (1, 250), (257, 3), (70, 130)])
+    def test_codes_are_exact(self, model: _core.Model, head: str, shape: tuple[int, int]) -> None:
+        codes = random_codes(*shape, head)
+        files = {write(model, codes, threads=threads) for threads in (0, 1, 3)}
+        assert len(files) == 1
+        (data,) = files
+        for threads in (0, 1, 3):
+            (decoded,) = _core.read_codes(model, data, threads=threads)
+            assert decoded.dtype == np.int32
+            np.testing.assert_array_equal(decoded, codes)
+
+    def test_bytes_are_the_cross_entropy(self, model: _core.Model, head: str) -> None:
+        codes = random_codes(40, 60, head)
+        data, bits = _core.write_file(model, 960, 640, 7, [codes])
+        assert bits == _core.cross_entropy(model, 7, [codes]) == _core.cross_entropy(model, 7, [codes], 2)
+        assert 0 <= 8 * _core.read_header(data).payload_bytes[0] - bits < 0.001 * bits + 32
+
+    def test_picture_facts(self, model: _core.Model, head: str) -> None:
+        codes = random_codes(2, 3, head)
+        data, _ = _core.write_file(model, 33, 32, 17, [codes], gray=True, alpha=b"alpha")
+        header = _core.verify_checksums(data)
+        assert (header.width, header.height, header.quality, header.version) == (33, 32, 17, 1)
+        assert (header.gray, header.has_alpha, header.alpha_bytes) == (True, True, 5)
+        assert (header.model_id, header.levels) == (model.id, [(16, 64)])
+        assert header.file_bytes == len(data) == header.header_bytes + sum(header.payload_bytes) + 5 + 8
+        assert _core.read_header(data[: header.header_bytes]).file_bytes == len(data)
+        assert _core.read_alpha(data) == b"alpha"
+        plain = write(model, codes)
+        assert _core.read_alpha(plain) is None
+        assert not _core.read_header(plain).has_alpha
+
+    def test_extreme_codes(self) -> None:
+        model = _core.Model(tiny_model())
+        codes = np.where(np.arange(5 * 9 * 9).reshape(5, 9, 9) % 2, 32767, -32768).astype(np.int32)
+        np.testing.assert_array_equal(_core.read_codes(model, write(model, codes))[0], codes)
+
+    def test_many_python_threads(self, model: _core.Model, head: str) -> None:
+        codes = random_codes(20, 20, head)
+        expected = write(model, codes)
+        results: list[bytes] = []
+        workers = [threading.Thread(target=lambda: results.append(write(model, codes))) for _ in range(4)]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+        assert results == [expected] * 4
+
+
+class TestDamage:
+    def test_truncation(self, model: _core.Model, head: str) -> None:
+        data = write(model, random_codes(3, 4, head))
+        for length in range(len(data)):
+            with pytest.raises(errors.TruncatedError):
+                _core.read_codes(model, data[:length])
+            with pytest.raises(errors.TruncatedError):
+                _core.verify_checksums(data[:length])
+
+    def test_flipped_bits(self, model: _core.Model, head: str) -> None:
+        data, _ = _core.write_file(model, 64, 48, 5, [random_codes(3, 4, head)], alpha=b"chunk")
+        for bit in range(8 * len(data)):
+            damaged = bytearray(data)
+            damaged[bit // 8] ^= 1 << bit % 8
+            for read in (_core.verify_checksums, _core.read_alpha, lambda data: _core.read_codes(model, data)):
+                with pytest.raises(errors.VqcodecError):
+                    read(bytes(damaged))
+
+    def test_causes_are_named(self, model: _core.Model, head: str) -> None:
+        data = write(model, random_codes(3, 4, head))
+        with pytest.raises(errors.NotVqcError):
+            _core.read_header(b"\x89PNG\r\n\x1a\n")
+        with pytest.raises(errors.UnsupportedVersionError, match="version 9"):
+            _core.read_header(data[:4] + b"\x09" + data[5:])
+        with pytest.raises(errors.CorruptedError, match="trailing"):
+            _core.read_codes(model, data + b"\0")
+        with pytest.raises(errors.LimitError, match="3072 pixels"):
+            _core.read_codes(model, data, max_pixels=3071)
+        _core.read_codes(model, data, max_pixels=3072)
+
+    def test_wrong_model(self, head: str) -> None:
+        model, other = (_core.Model(tiny_model(head, seed=seed)) for seed in (0, 1))
+        data = write(model, random_codes(3, 4, head))
+        with pytest.raises(errors.ModelMismatchError, match=f"needs model {model.id}.* given {other.id}"):
+            _core.read_codes(other, data[:40] + bytes(len(data) - 40))  # before payloads are looked at
+
+
+class TestModel:
+    def test_attributes(self) -> None:
+        data = tiny_model()
+        model = _core.Model(data)
+        assert len(model.id) == 16 and int(model.id, 16)
+        assert json.loads(model.config)["runtime"]["stride"] == 16
+        with pytest.raises(AttributeError):
+            model.id = "0" * 16  # type: ignore[misc]
+
+    @pytest.mark.parametrize(
+        ("change", "reason"),
+        [
+            ({"runtime": {"surprise": 1}}, "unknown field"),
+            ({"runtime": {"stride": 10}}, "power of two"),
+            ({"tensors": {"prior.9.weight": np.zeros(1, np.int8)}}, "describes"),
+            ({"tensors": {"prior.0.hidden1.bias": np.full(8, 2**31 - 1, np.int32)}}, "overflows"),
+            ({"tensors": {"prior.0.hidden1.bias": np.zeros(8, np.float32)}}, "not I32"),
+            ({"tensors": {"prior.0.hidden1.bias": np.zeros(7, np.int32)}}, r"\[7\]"),
+        ],
+    )
+    def test_bad_models(self, change: dict, reason: str) -> None:
+        with pytest.raises(errors.InvalidModelError, match=reason):
+            _core.Model(tiny_model(**change))
+
+    def test_no_models(self) -> None:
+        for data in (b"", b"\0" * 100, tiny_model()[:-1]):
+            with pytest.raises(errors.InvalidModelError):
+                _core.Model(data)
+
+    def test_kernel(self) -> None:
+        code = "from vqcodec import _core; print(_core.kernel())"
+        for name in ("scalar", _core.kernel()):
+            run = run_with_kernel(code, name)
+            assert (run.returncode, run.stdout.strip()) == (0, name)
+        run = run_with_kernel(code, "quantum")
+        assert run.returncode == 1
+        assert "InvalidInputError" in run.stderr and "quantum" in run.stderr and "scalar" in run.stderr
+
+
+def run_with_kernel(code: str, kernel: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "VQCODEC_KERNEL": kernel}
+    return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+
+
+class TestMisuse:
+    def test_arrays(self) -> None:
+        model = _core.Model(tiny_model())
+        good = random_codes(4, 4)
+        for bad, error, reason in [
+            (good.astype(np.int64), TypeError, "expected dtype int32, not int64"),
+            (good.astype(np.float32), TypeError, "float32"),
+            (good.astype(">i4"), TypeError, "int32"),
+            (good.tolist(), TypeError, "numpy array, not list"),
+            (good[0], errors.InvalidInputError, r"shape \(n, h, w\), not \[4, 4\]"),
+            (good[:, :, ::-1], errors.InvalidInputError, "not C-contiguous"),
+            (good[:4], errors.InvalidInputError, "4 variables"),
+            (good[:, :3].copy(), errors.InvalidInputError, "4 x 4 positions"),
+            (good[:0], errors.InvalidInputError, "0 codes"),
+            (good + 32768, errors.InvalidInputError, "16-bit"),
+        ]:
+            with pytest.raises(error, match=reason):
+                _core.write_file(model, 64, 64, 0, [bad])
+
+    def test_arguments(self) -> None:
+        model = _core.Model(tiny_model())
+        codes = random_codes(4, 4)
+        with pytest.raises(TypeError, match="list of arrays"):
+            _core.write_file(model, 64, 64, 0, codes)  # type: ignore[arg-type]
+        for levels in ([], [codes, codes]):
+            with pytest.raises(errors.InvalidInputError, match="1 level"):
+                _core.write_file(model, 64, 64, 0, levels)
+        with pytest.raises(errors.InvalidInputError, match="33 is above the model's 32"):
+            _core.write_file(model, 64, 64, 33, [codes])
+        with pytest.raises(OverflowError):
+            _core.write_file(model, -1, 64, 0, [codes])
+        with pytest.raises(TypeError):
+            _core.read_header("text")  # type: ignore[arg-type]
+        with pytest.raises(errors.InvalidInputError, match="no such step"):
+            _core.head_outputs(model, 0, codes, 0, 4)
+
+    def test_alphabet(self) -> None:
+        model = _core.Model(tiny_model("categorical"))
+        codes = random_codes(4, 4, "categorical")
+        for outside in (-1, ALPHABET):
+            codes[1, 2, 3] = outside
+            with pytest.raises(errors.InvalidInputError, match=f"code {outside} is outside"):
+                write(model, codes)
+
+
+class TestStaticPrior:
+    def test_round_trip(self) -> None:
+        codes = random_codes(30, 20)
+        codes[0, 0] = 32767
+        codes[1, 1] = -32768
+        window = 12
+        inside = np.clip(codes, -window - 1, window + 1) + window + 1
+        counts = np.stack([np.bincount(row.ravel(), minlength=2 * window + 3) for row in inside])
+        prior = _core.StaticPrior(np.ascontiguousarray(counts[:, 1:-1], dtype=np.int64))
+        data = prior.encode(codes)
+        np.testing.assert_array_equal(prior.decode(data, codes.shape), codes)
+        with pytest.raises(errors.CorruptedError):
+            prior.decode(data + bytes(8), codes.shape)
+
+    def test_misuse(self) -> None:
+        for counts in (np.ones((1, 4), np.int64), np.full((1, 3), -1), np.ones((0, 3), np.int64)):
+            with pytest.raises(errors.InvalidInputError):
+                _core.StaticPrior(counts)
+        with pytest.raises(TypeError):
+            _core.StaticPrior(np.ones((1, 3)))
+        prior = _core.StaticPrior(np.ones((2, 3), np.int64))
+        for shape in ((1, 3, 3), (2, 0, 3)):
+            with pytest.raises(errors.InvalidInputError):
+                prior.decode(b"", shape)
+        with pytest.raises(errors.LimitError):
+            prior.decode(b"", (2, 2**40, 2**40))
+
+
+class TestReference:
+    """The prior against straightforward Python: position by position, integer by integer."""
+
+    @pytest.mark.parametrize("quality", [0, 13, 32])
+    def test_network(self, head: str, quality: int) -> None:
+        data = tiny_model(head, seed=3)
+        codes = random_codes(6, 7, head)
+        codes[0, 0, :2] = 0 if head == "categorical" else (-30000, 30000)  # beyond the clamp
+        tensors = load(data)
+        for number in range(len(SLICES)):
+            for step in range(2 if number else 4):
+                expected = reference_outputs(tensors, codes, quality, number, step, head)
+                outputs = _core.head_outputs(_core.Model(data), quality, codes, number, step)
+                np.testing.assert_array_equal(outputs, expected)
+
+    def test_distributions(self, head: str) -> None:
+        """The cross entropy is that of float distributions with the network's parameters."""
+        model = _core.Model(tiny_model(head))
+        codes = random_codes(12, 12, head)
+        bits, first = 0.0, 0
+        for number, variables in enumerate(SLICES):
+            for step in range(2 if number else 4):
+                outputs = _core.head_outputs(model, 9, codes, number, step).astype(np.float64)
+                positions = list(step_positions(number, step, 12, 12))
+                own = np.array([codes[first : first + variables, y, x] for y, x in positions])
+                bits += float_bits(head, outputs, own)
+            first += variables
+        assert _core.cross_entropy(model, 9, [codes]) == pytest.approx(bits, rel=0.01)
+
+
+def step_positions(number: int, step: int, height: int, width: int) -> list[tuple[int, int]]:
+    """Return the positions of a step in raster order."""
+    everywhere = [(y, x) for y in range(height) for x in range(width)]
+    if number:
+        return [(y, x) for y, x in everywhere if (y + x) % 2 == step]
+    parity = [(0, 0), (1, 1), (0, 1), (1, 0)][step]
+    return [(y, x) for y, x in everywhere if (y % 2, x % 2) == parity]
+
+
+def step_taps(number: int, step: int) -> list[tuple[int, int, bool]]:
+    """Return (dy, dx, own) for each tap: on the slice itself or on all earlier ones."""
+    if number:
+        square = [(dy, dx, False) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
+        return square + [(-1, 0, True), (0, -1, True), (0, 1, True), (1, 0, True)] * step
+    offsets = {
+        0: [(dy, dx) for dy in (-4, -2, 0) for dx in (-4, -2, 0, 2, 4) if dy < 0 or (dy == 0 and dx < 0)],
+        1: [(dy, dx) for dy in (-3, -1, 1, 3) for dx in (-3, -1, 1, 3)],
+        2: [(dy, dx) for dy in range(-2, 3) for dx in range(-2, 3) if dy % 2 != dx % 2],
+        3: [(dy, dx) for dy in range(-2, 3) for dx in range(-2, 3) if dy % 2 or dx % 2],
+    }
+    return [(dy, dx, True) for dy, dx in offsets[step]]
+
+
+def reference_outputs(
+    tensors: dict[str, np.ndarray], codes: np.ndarray, quality: int, number: int, step: int, head: str
+) -> list[list[int]]:
+    """Return the head's outputs at the positions of a step, in Python integers."""
+    first = sum(SLICES[:number])
+    slices = {True: range(first, first + SLICES[number]), False: range(first)}
+    height, width = codes.shape[1:]
+
+    def features(variable: int, y: int, x: int) -> list[int]:
+        inside = 0 <= y < height and 0 <= x < width
+        if head == "categorical":
+            table = tensors["prior.embedding"][variable]
+            return [int(feature) for feature in table[codes[variable, y, x]] * inside] if inside else [0, 0]
+        return [8 * max(-2047, min(2047, int(codes[variable, y, x])))] if inside else [0]
+
+    def layer(name: str, inputs: list[int], hidden: bool = True) -> list[int]:
+        weight, bias, shift = (tensors[f"prior.{number}.{name}.{part}"] for part in ("weight", "bias", "shift"))
+        outputs = []
+        for row, shift_bits in enumerate(map(int, shift)):
+            offset = blend(bias[:, row], quality) if bias.ndim == 2 else int(bias[row])
+            total = sum(int(w) * x for w, x in zip(weight[row], inputs, strict=True)) + offset
+            output = total + (1 << shift_bits >> 1) >> shift_bits
+            outputs.append(max(0, min(32767, output)) if hidden else output)
+        return outputs
+
+    rows = []
+    for y, x in step_positions(number, step, height, width):
+        context: list[int] = []
+        for dy, dx, own in step_taps(number, step):
+            for variable in slices[own]:
+                context += features(variable, y + dy, x + dx)
+        activations = layer(f"{step}.context", context)
+        activations = layer("hidden2", layer("hidden1", activations))
+        rows.append(layer("head", activations, hidden=False))
+    return rows
+
+
+def blend(levels: np.ndarray, quality: int) -> int:
+    """Return the bias at a quality position between levels."""
+    level, fraction = divmod(quality, 16)
+    lower = int(levels[level])
+    upper = int(levels[min(level + 1, len(levels) - 1)])
+    return lower + ((upper - lower) * fraction + 8 >> 4)
+
+
+def float_bits(head: str, outputs: np.ndarray, codes: np.ndarray) -> float:
+    """Return the bits of (positions, variables) codes under float distributions."""
+    if head == "categorical":
+        logits = np.clip(outputs, -32768, 32767).reshape(*codes.shape, ALPHABET) / 256
+        logits -= logits.max(-1, keepdims=True)
+        chosen = np.take_along_axis(logits, codes[..., None], -1)[..., 0]
+        chosen = np.maximum(chosen, np.log2(2.0**-24))  # the guaranteed frequency of every symbol
+        return float((np.log2(np.exp2(logits).sum(-1)) - chosen).sum())
+    mean, scale_class = np.split(outputs, 2, axis=1)
+    distance = codes - np.clip(mean / 256, -16384, 16384)
+    scale = 2.0 ** ((np.clip(scale_class, 0, 239) - 96) / 16)
+
+    def sigmoid(x: np.ndarray) -> np.ndarray:
+        return 1 / (1 + np.exp(-np.clip(x, -700, 700)))
+
+    mass = sigmoid((0.5 - abs(distance)) / scale) - sigmoid((-0.5 - abs(distance)) / scale)
+    window = np.maximum(4, np.ceil(14 * scale) + 1)
+    excess = np.maximum(abs(np.rint(distance)) - window, 1)  # one more than that of the format
+    escape = 24 + 2 + 2 * np.floor(np.log2(excess))
+    return float(np.where(abs(np.rint(distance)) > window, escape, -np.log2(mass + 2.0**-24)).sum())

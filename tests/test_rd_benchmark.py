@@ -1,0 +1,188 @@
+"""scripts/rd_benchmark.py on two small photos: the rows are true, earlier rows are reused only where they fit."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vqcodec import metrics
+
+for needed in ("bjontegaard", "matplotlib", "pytorch_msssim"):
+    pytest.importorskip(needed, reason="needs the extra `bench`")
+
+SCRIPTS = Path(__file__).parents[1] / "scripts"
+
+
+def benchmark(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(SCRIPTS / "rd_benchmark.py"), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+
+
+def finished(*arguments: object) -> tuple[dict[str, Any], str]:
+    """The JSON and the Markdown of a run that went well."""
+    ran = benchmark(*arguments)
+    assert ran.returncode == 0, ran.stderr
+    return json.loads(Path(str(arguments[-1])).read_text("utf-8")), ran.stdout
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two crops of a real photo, 192x176 and 170x200."""
+    folder = tmp_path_factory.mktemp("photos")
+    with Image.open(Path(__file__).parent / "data" / "flowers.png") as image:
+        image.crop((0, 0, 192, 176)).save(folder / "a.png")
+        image.crop((200, 100, 370, 300)).save(folder / "b.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def classic(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any], str]:
+    """JSON path, JSON and Markdown of a run of JPEG and WebP."""
+    output = tmp_path_factory.mktemp("results") / "classic.json"
+    return output, *finished(folder, "--codecs", "jpeg,webp", "--output", output)
+
+
+@pytest.fixture
+def coders(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    import rd_coders
+
+    return dict(rd_coders.CLASSIC)
+
+
+def test_rows_are_what_the_codec_gives(folder: Path, classic: tuple[Path, dict[str, Any], str]) -> None:
+    _, results, _ = classic
+    with Image.open(folder / "b.png") as image:
+        pixels = np.asarray(image)
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "WEBP", quality=20, method=6)
+    with Image.open(stream) as image:
+        decoded = np.asarray(image.convert("RGB"))
+    rows = results["codecs"]["webp"]["rows"]
+    (row,) = [row for row in rows if row["image"] == "b.png" and row["quality"] == 20]
+    assert row["bytes"] == len(stream.getvalue())
+    assert row["bpp"] == pytest.approx(8 * row["bytes"] / (170 * 200), abs=1e-6)
+    assert row["psnr"] == pytest.approx(metrics.psnr(pixels, decoded), abs=1e-4)
+    assert row["ms_ssim"] == pytest.approx(metrics.ms_ssim(pixels, decoded), abs=1e-5)
+
+
+def test_curve_is_the_mean_over_images(classic: tuple[Path, dict[str, Any], str]) -> None:
+    _, results, _ = classic
+    for entry in results["codecs"].values():
+        for point in entry["curve"]:
+            rows = [row for row in entry["rows"] if row["quality"] == point["quality"]]
+            assert [row["image"] for row in rows] == ["a.png", "b.png"]
+            for key in ("bpp", "psnr", "ms_ssim"):
+                assert point[key] == pytest.approx(np.mean([row[key] for row in rows]), abs=1e-6)
+        rates = [point["bpp"] for point in entry["curve"]]
+        assert rates == sorted(rates) and len(rates) >= 8
+
+
+def test_plots_and_table_are_written(classic: tuple[Path, dict[str, Any], str]) -> None:
+    output, _, markdown = classic
+    with Image.open(output.with_suffix(".png")) as image:
+        assert min(image.size) > 400
+    drawing = output.with_suffix(".svg").read_text("utf-8")
+    assert drawing.index("WebP") < drawing.index("JPEG")  # the legend has the better codec first
+    assert "| JPEG |" in markdown and "| WebP |" in markdown and "0.15 bpp" in markdown
+
+
+def test_baseline_is_reused_where_nothing_changed(
+    folder: Path, classic: tuple[Path, dict[str, Any], str], tmp_path: Path
+) -> None:
+    path, results, _ = classic
+    again, _ = finished(
+        folder, "--codecs", "jpeg,webp", "--baseline", path, "--output", tmp_path / "again.json"
+    )
+    for name, entry in results["codecs"].items():
+        assert again["codecs"][name]["rows"] == entry["rows"]  # the seconds too: nothing was measured
+        assert again["codecs"][name]["measured"] == {**entry["measured"], "reused": True}
+
+
+@pytest.mark.parametrize("changed", ["versions", "settings", "image", "quality"])
+def test_baseline_is_not_reused_where_something_changed(
+    folder: Path, classic: tuple[Path, dict[str, Any], str], tmp_path: Path, changed: str
+) -> None:
+    baseline = json.loads(classic[0].read_text("utf-8"))
+    entry = baseline["codecs"]["jpeg"]
+    if changed == "versions":
+        entry["versions"]["libjpeg_turbo"] = "0.0"
+    elif changed == "settings":
+        entry["settings"]["subsampling"] = "4:4:4"
+    elif changed == "image":
+        baseline["images"][1]["sha256"] = "0" * 64
+    else:
+        entry["rows"] = [row for row in entry["rows"] if row["quality"] != 50]
+    (tmp_path / "old.json").write_text(json.dumps(baseline), "utf-8")
+    arguments = ("--codecs", "jpeg", "--baseline", tmp_path / "old.json", "--output", tmp_path / "new.json")
+    results, _ = finished(folder, *arguments)
+    assert "reused" not in results["codecs"]["jpeg"]["measured"]
+
+
+def test_vqcodec_beside_a_classic_codec(folder: Path, tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    from vqcodec.config import ModelConfig
+    from vqcodec.export import export_model
+    from vqcodec.models import VQVAE
+
+    torch.manual_seed(0)
+    widths = {"analysis_width": 16, "analysis_coarse_width": 16, "synthesis_width": 16, "prior_hidden": 16}
+    model = VQVAE(ModelConfig(channels=24, slices=(4, 8, 12), **widths)).eval()
+    torch.nn.init.normal_(model.prior.slices[0].head_bias, std=0.5)
+    (tmp_path / "tiny.safetensors").write_bytes(export_model(model, name="tiny", description="untrained"))
+    arguments = ("--codecs", "vqcodec,jpeg", "--model", tmp_path / "tiny.safetensors")
+    results, markdown = finished(folder, *arguments, "--output", tmp_path / "out.json")
+    entry = results["codecs"]["vqcodec"]
+    assert len(entry["rows"]) == len(entry["prior_rows"]) == 2 * 8
+    assert [row["file_bytes"] for row in entry["prior_rows"]] == [
+        row["bytes"]
+        for quality in {r["quality"]: 0 for r in entry["rows"]}
+        for row in entry["rows"]
+        if row["quality"] == quality
+    ]
+    for row in entry["prior_rows"]:
+        assert 0 < row["entropy_bytes"] <= row["payload_bytes"] < row["file_bytes"]
+        assert row["static_file_bytes"] > row["file_bytes"] - row["payload_bytes"]
+    assert results["bd_rate"].keys() == {"jpeg"}
+    assert "saved by the prior" in markdown
+
+
+@pytest.mark.parametrize("name", ["jpeg", "webp", "avif", "jxl"])
+def test_classic_coders(coders: dict[str, Any], folder: Path, name: str) -> None:
+    try:
+        coder = coders[name]()
+    except ImportError as error:
+        pytest.skip(str(error))
+    with Image.open(folder / "a.png") as image:
+        pixels = np.asarray(image)
+    data = [coder.encode(pixels, quality) for quality in (coder.qualities[0], coder.qualities[-1])]
+    worst, best = (metrics.psnr(pixels, coder.decode(one)) for one in data)
+    assert 18 < worst < best - 3 and len(data[0]) < len(data[1])
+    assert all(coder.versions.values()) and json.loads(json.dumps(coder.settings)) == coder.settings
+
+
+def test_quality_at_equal_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    import rd_summary
+
+    curve = [{"bpp": rate, "psnr": decibels} for rate, decibels in [(0.15, 26.0), (0.6, 30.0)]]
+    found = rd_summary.at_rates(curve, "psnr")
+    assert found["0.3"] == pytest.approx(28.0) and found["0.15"] == 26.0
+    assert found["0.1"] is None and found["0.8"] is None
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["{folder}/nowhere"], ["{folder}", "--codecs", "jpeg,gif"], ["{folder}", "--baseline", "no.json"]],
+)
+def test_usage_errors(folder: Path, arguments: list[str]) -> None:
+    ran = benchmark(*(argument.format(folder=folder) for argument in arguments))
+    assert ran.returncode == 2 and "Traceback" not in ran.stderr

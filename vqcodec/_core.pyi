@@ -1,0 +1,148 @@
+"""The exact half of vqcodec, in Rust: codes to bytes and back, on any machine the same.
+
+All functions release the GIL while they work. Bytes are `bytes`; arrays must have exactly the
+stated dtype and be C-contiguous, they are never converted silently (TypeError for a wrong dtype,
+InvalidInputError for a wrong shape or layout). Errors are those of :mod:`vqcodec.errors`.
+
+`threads = 0` means as many as there are cores; results never depend on it. `max_pixels` bounds
+width x height of the pictures that are read (LimitError above it).
+"""
+
+from collections.abc import Sequence
+from typing import final
+
+import numpy as np
+from numpy.typing import NDArray
+
+@final
+class Model:
+    """A model file's prior, proven free of overflow."""
+
+    def __new__(cls, data: bytes) -> Model:
+        """Read the bytes of a model file (safetensors); InvalidModelError says what is wrong."""
+
+    @property
+    def id(self) -> str:
+        """The start of the file's SHA-256, 16 hex digits: what streams name the model by."""
+
+    @property
+    def config(self) -> str:
+        """The config, JSON as it stands in the file."""
+
+@final
+class Header:
+    """What a file says about itself, without decoding it."""
+
+    @property
+    def version(self) -> int:
+        """Version of the format."""
+
+    @property
+    def width(self) -> int:
+        """Columns of pixels."""
+
+    @property
+    def height(self) -> int:
+        """Rows of pixels."""
+
+    @property
+    def gray(self) -> bool:
+        """Whether the picture has one colour channel."""
+
+    @property
+    def has_alpha(self) -> bool:
+        """Whether there is an alpha chunk."""
+
+    @property
+    def model_id(self) -> str:
+        """Id of the model that decodes the file, 16 hex digits."""
+
+    @property
+    def quality(self) -> int:
+        """Position between the model's quality levels, in 1/16 of a level."""
+
+    @property
+    def levels(self) -> list[tuple[int, int]]:
+        """(stride in pixels, tile side in codes) of each level, coarse to fine."""
+
+    @property
+    def payload_bytes(self) -> list[int]:
+        """Bytes of each level's payloads, checksums not counted."""
+
+    @property
+    def alpha_bytes(self) -> int:
+        """Bytes of the alpha chunk, checksum not counted; 0 without one."""
+
+    @property
+    def header_bytes(self) -> int:
+        """Bytes before the first payload."""
+
+    @property
+    def file_bytes(self) -> int:
+        """Bytes of the whole file, as the header says."""
+
+@final
+class StaticPrior:
+    """A fixed table of probabilities for each variable: the floor that a learned prior must beat."""
+
+    def __new__(cls, counts: NDArray[np.int64]) -> StaticPrior:
+        """Fit to int64 (n, 2 * W + 1) counts of the codes -W..=W, W <= 8191; each is raised by one.
+
+        Codes outside the window can be coded, too: they cost an escape with the count of one.
+        """
+
+    def encode(self, codes: NDArray[np.int32]) -> bytes:
+        """Return the payload, without any header, of int32 (n, h, w) codes within 16 bits."""
+
+    def decode(self, data: bytes, shape: tuple[int, int, int]) -> NDArray[np.int32]:
+        """Return the codes of a payload; `shape` is (n, h, w). CorruptedError where they do not fit."""
+
+def read_header(data: bytes, max_pixels: int = 178_956_970) -> Header:
+    """Read and check the header of a file, of which no more than the header has to be there."""
+
+def verify_checksums(data: bytes, max_pixels: int = 178_956_970) -> Header:
+    """Check the length of a whole file and all checksums in it; no model is needed."""
+
+def read_alpha(data: bytes, max_pixels: int = 178_956_970) -> bytes | None:
+    """Return the alpha chunk of a file, or None without one; the whole file is checked."""
+
+def write_file(
+    model: Model,
+    width: int,
+    height: int,
+    quality: int,
+    codes: Sequence[NDArray[np.int32]],
+    gray: bool = False,
+    alpha: bytes | None = None,
+    threads: int = 0,
+) -> tuple[bytes, float]:
+    """Return the file of a picture, and the bits of information in its codes (see cross_entropy).
+
+    `codes` holds one int32 (n, h, w) array for each level, within 16 bits, h and w being height
+    and width divided by the level's stride, rounded up. `quality` is in 1/16 of a level.
+    """
+
+def read_codes(
+    model: Model, data: bytes, max_pixels: int = 178_956_970, threads: int = 0
+) -> list[NDArray[np.int32]]:
+    """Return the codes of a file, int32 (n, h, w) for each level; the whole file is checked first.
+
+    ModelMismatchError, before anything is decoded, where the file names another model.
+    """
+
+def cross_entropy(
+    model: Model, quality: int, codes: Sequence[NDArray[np.int32]], threads: int = 0
+) -> float:
+    """Return the bits of information in codes under the integer prior: what an ideal coder writes."""
+
+def head_outputs(
+    model: Model, quality: int, codes: NDArray[np.int32], slice: int, step: int
+) -> NDArray[np.int32]:
+    """Return the prior's parameters at the positions of one step, all codes being known.
+
+    int32 (positions in raster order, outputs): all means then all classes of the slice's
+    variables, or the logits variable by variable, neither clamped. For tests of the network.
+    """
+
+def kernel() -> str:
+    """Return the name of the kernel that new models run on; VQCODEC_KERNEL forces one by name."""
