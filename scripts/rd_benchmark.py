@@ -218,9 +218,7 @@ def main() -> None:
         codecs[coder.name] = codec_entry(coder, photos, baseline)
         if isinstance(coder, VqcodecCoder):
             add_prior(codecs[coder.name], coder, photos, arguments.static_fit)
-    images = [
-        {"name": photo.name, "sha256": photo.sha256, "shape": list(photo.pixels.shape)} for photo in photos
-    ]
+    images = [{"name": photo.name, "sha256": photo.sha256, "shape": list(photo.pixels.shape)} for photo in photos]
     results = {"folder": arguments.folder.resolve().name, "images": images, "bd_rate": bd_rates(codecs)}
     results["codecs"] = codecs
     arguments.output.parent.mkdir(parents=True, exist_ok=True)

@@ -95,9 +95,7 @@ def test_the_version_is_the_one_that_was_installed() -> None:
     assert importlib.metadata.version("vqcodec") == vqcodec.__version__
 
 
-@pytest.mark.parametrize(
-    "arguments", ["", "encode a.png -o b.png --stdout", "encode a.png -q 101", "decode --fast"]
-)
+@pytest.mark.parametrize("arguments", ["", "encode a.png -o b.png --stdout", "encode a.png -q 101", "decode --fast"])
 def test_usage_errors_end_with_status_2(run: Run, arguments: str) -> None:
     ran = run(*arguments.split())
     assert ran.status == 2 and "Traceback" not in ran.errors

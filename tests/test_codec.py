@@ -69,11 +69,17 @@ def test_many_tiles_decode_in_a_fresh_process(codec: vqcodec.Codec, photo: np.nd
     path.write_bytes(codec.encode(image, 20))
     assert vqcodec.read_header(path.read_bytes()).levels == [(16, 64)]
     assert codec.codes(path.read_bytes())[0].shape == (192, 72, 96)
-    program = "import sys,hashlib,vqcodec; print(hashlib.sha256(vqcodec.codes(open(sys.argv[1],'rb').read())[0]).hexdigest())"
+    program = (
+        "import sys,hashlib,vqcodec; print(hashlib.sha256(vqcodec.codes(open(sys.argv[1],'rb').read())[0]).hexdigest())"
+    )
     expected = hashlib.sha256(codec.codes(path.read_bytes())[0]).hexdigest()
     for kernel in ({}, {"VQCODEC_KERNEL": "scalar"}):
         ran = subprocess.run(
-            [sys.executable, "-c", program, path], capture_output=True, text=True, check=True, env={"PATH": "", **kernel}
+            [sys.executable, "-c", program, path],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={"PATH": "", **kernel},
         )
         assert ran.stdout.strip() == expected
 
@@ -160,8 +166,10 @@ def test_bytes_stay_within_the_promise_over_the_prior(codec: vqcodec.Codec, phot
         assert _core.cross_entropy(model, position, codes) == pytest.approx(report.model_bits)
 
 
-def test_kodak_and_validation_codes_survive_other_processes(codec: vqcodec.Codec, shared_data: Path, tmp_path: Path) -> None:
-    """24 Kodak and all validation photos: encoded one by one here, decoded together in a fresh process, 1 and 2 threads."""
+def test_kodak_and_validation_codes_survive_other_processes(
+    codec: vqcodec.Codec, shared_data: Path, tmp_path: Path
+) -> None:
+    """24 Kodak and all validation photos: encoded one by one, decoded together in fresh processes."""
     files = sorted(shared_data.glob("kodak/*.png")) + sorted(shared_data.glob("val-photos/*.webp"))
     expected = []
     for number, file in enumerate(files):

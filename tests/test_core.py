@@ -1,10 +1,14 @@
-"""The Rust core through its Python API, against independent integer and float references."""
+"""The Rust core through its Python API, against independent references."""
 
+import functools
 import json
+import math
 import os
 import subprocess
 import sys
 import threading
+from decimal import Decimal, localcontext
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,15 +20,15 @@ from vqcodec import _core, errors
 HEADS = ("logistic", "categorical")
 
 
-def write(model: _core.Model, codes: np.ndarray, quality: int = 5, **options: object) -> bytes:
+def write(model: _core.Model, codes: np.ndarray, quality: int = 5, threads: int = 0) -> bytes:
     """Return the file of codes whose picture has no partial cells."""
     height, width = codes.shape[1:]
-    return _core.write_file(model, 16 * width, 16 * height, quality, [codes], **options)[0]
+    return _core.write_file(model, 16 * width, 16 * height, quality, [codes], threads=threads)[0]
 
 
 @pytest.fixture(scope="module", params=HEADS)
 def head(request: pytest.FixtureRequest) -> str:
-    return request.param
+    return str(request.param)
 
 
 @pytest.fixture(scope="module")
@@ -95,9 +99,11 @@ class TestDamage:
         for bit in range(8 * len(data)):
             damaged = bytearray(data)
             damaged[bit // 8] ^= 1 << bit % 8
-            for read in (_core.verify_checksums, _core.read_alpha, lambda data: _core.read_codes(model, data)):
+            for read in (_core.verify_checksums, _core.read_alpha):
                 with pytest.raises(errors.VqcodecError):
                     read(bytes(damaged))
+            with pytest.raises(errors.VqcodecError):
+                _core.read_codes(model, bytes(damaged))
 
     def test_causes_are_named(self, model: _core.Model, head: str) -> None:
         data = write(model, random_codes(3, 4, head))
@@ -138,7 +144,7 @@ class TestModel:
             ({"tensors": {"prior.0.hidden1.bias": np.zeros(7, np.int32)}}, r"\[7\]"),
         ],
     )
-    def test_bad_models(self, change: dict, reason: str) -> None:
+    def test_bad_models(self, change: dict[str, Any], reason: str) -> None:
         with pytest.raises(errors.InvalidModelError, match=reason):
             _core.Model(tiny_model(**change))
 
@@ -226,7 +232,7 @@ class TestStaticPrior:
             with pytest.raises(errors.InvalidInputError):
                 _core.StaticPrior(counts)
         with pytest.raises(TypeError):
-            _core.StaticPrior(np.ones((1, 3)))
+            _core.StaticPrior(np.ones((1, 3)))  # type: ignore[arg-type]
         prior = _core.StaticPrior(np.ones((2, 3), np.int64))
         for shape in ((1, 3, 3), (2, 0, 3)):
             with pytest.raises(errors.InvalidInputError):
@@ -251,18 +257,32 @@ class TestReference:
                 np.testing.assert_array_equal(outputs, expected)
 
     def test_distributions(self, head: str) -> None:
-        """The cross entropy is that of float distributions with the network's parameters."""
+        """The cross entropy is that of the format's frequencies."""
         model = _core.Model(tiny_model(head))
-        codes = random_codes(12, 12, head)
+        codes = random_codes(12, 13, head)
         bits, first = 0.0, 0
         for number, variables in enumerate(SLICES):
             for step in range(2 if number else 4):
-                outputs = _core.head_outputs(model, 9, codes, number, step).astype(np.float64)
-                positions = list(step_positions(number, step, 12, 12))
-                own = np.array([codes[first : first + variables, y, x] for y, x in positions])
-                bits += float_bits(head, outputs, own)
+                outputs = _core.head_outputs(model, 9, codes, number, step).tolist()
+                for (y, x), parameters in zip(step_positions(number, step, 12, 13), outputs, strict=True):
+                    for variable in range(variables):
+                        code = int(codes[first + variable, y, x])
+                        if head == "categorical":
+                            bits += categorical_bits(parameters[variable * ALPHABET :][:ALPHABET], code)
+                        else:
+                            bits += logistic_bits(parameters[variable], parameters[variables + variable], code)
             first += variables
-        assert _core.cross_entropy(model, 9, [codes]) == pytest.approx(bits, rel=0.01)
+        assert _core.cross_entropy(model, 9, [codes]) == pytest.approx(bits, rel=1e-12)
+
+    @pytest.mark.parametrize("scale_class", [0, 50, 96, 133, 239])
+    def test_logistic_against_float(self, scale_class: int) -> None:
+        """The format's frequencies are those of a logistic distribution."""
+        scale = 2 ** ((scale_class - 96) / 16)
+        for mean in (-1000, 0, 77, 128):
+            for code in range(round(mean / 256) - 3, round(mean / 256) + 4):
+                edges = [(code + half - mean / 256) / scale for half in (-0.5, 0.5)]
+                low, high = (1 / (1 + math.exp(-edge)) for edge in edges)
+                assert 2 ** -logistic_bits(mean, scale_class, code) == pytest.approx(high - low, abs=2e-4)
 
 
 def step_positions(number: int, step: int, height: int, width: int) -> list[tuple[int, int]]:
@@ -304,7 +324,8 @@ def reference_outputs(
         return [8 * max(-2047, min(2047, int(codes[variable, y, x])))] if inside else [0]
 
     def layer(name: str, inputs: list[int], hidden: bool = True) -> list[int]:
-        weight, bias, shift = (tensors[f"prior.{number}.{name}.{part}"] for part in ("weight", "bias", "shift"))
+        prefix = f"prior.{number}.{name}"
+        weight, bias, shift = (tensors[f"{prefix}.{part}"] for part in ("weight", "bias", "shift"))
         outputs = []
         for row, shift_bits in enumerate(map(int, shift)):
             offset = blend(bias[:, row], quality) if bias.ndim == 2 else int(bias[row])
@@ -333,23 +354,44 @@ def blend(levels: np.ndarray, quality: int) -> int:
     return lower + ((upper - lower) * fraction + 8 >> 4)
 
 
-def float_bits(head: str, outputs: np.ndarray, codes: np.ndarray) -> float:
-    """Return the bits of (positions, variables) codes under float distributions."""
-    if head == "categorical":
-        logits = np.clip(outputs, -32768, 32767).reshape(*codes.shape, ALPHABET) / 256
-        logits -= logits.max(-1, keepdims=True)
-        chosen = np.take_along_axis(logits, codes[..., None], -1)[..., 0]
-        chosen = np.maximum(chosen, np.log2(2.0**-24))  # the guaranteed frequency of every symbol
-        return float((np.log2(np.exp2(logits).sum(-1)) - chosen).sum())
-    mean, scale_class = np.split(outputs, 2, axis=1)
-    distance = codes - np.clip(mean / 256, -16384, 16384)
-    scale = 2.0 ** ((np.clip(scale_class, 0, 239) - 96) / 16)
+@functools.cache
+def sigmoid_table() -> list[int]:
+    """Return 2^32 sigmoid(t / 32) for t = -640..640, and the last one twice."""
+    with localcontext() as context:
+        context.prec = 60
+        half = [int((2**32 / (1 + (Decimal(t) / 32).exp())).to_integral_value()) for t in range(640, -1, -1)]
+    return [*half, *(2**32 - value for value in half[-2::-1]), 2**32 - half[0]]
 
-    def sigmoid(x: np.ndarray) -> np.ndarray:
-        return 1 / (1 + np.exp(-np.clip(x, -700, 700)))
 
-    mass = sigmoid((0.5 - abs(distance)) / scale) - sigmoid((-0.5 - abs(distance)) / scale)
-    window = np.maximum(4, np.ceil(14 * scale) + 1)
-    excess = np.maximum(abs(np.rint(distance)) - window, 1)  # one more than that of the format
-    escape = 24 + 2 + 2 * np.floor(np.log2(excess))
-    return float(np.where(abs(np.rint(distance)) > window, escape, -np.log2(mass + 2.0**-24)).sum())
+def logistic_bits(mean: int, scale_class: int, code: int) -> float:
+    """Return the bits of a code under a logistic distribution, escape included."""
+    mean = max(-(2**22), min(2**22, mean))
+    scale = Decimal(2) ** (Decimal(max(0, min(239, scale_class)) - 96) / 16)
+    window = max(4, math.ceil(14 * scale) + 1)
+    inverse = int((2**21 / scale).to_integral_value())
+    centre = mean + 128 >> 8
+    offset = code - centre
+
+    def left(d: int) -> int:
+        t = max(-640 << 24, min(640 << 24, (256 * d - 128 - (mean - 256 * centre)) * inverse)) + (640 << 24)
+        low, high = sigmoid_table()[t >> 24 :][:2]
+        sigmoid = low + ((high - low) * (t >> 8 & 0xFFFF) >> 16)
+        return (sigmoid * (2**24 - (2 * window + 2)) >> 32) + d
+
+    if abs(offset) <= window:
+        return 24 - math.log2(left(offset + 1) - left(offset))
+    width = 2**24 - (left(window + 1) - left(-window))
+    return 24 - math.log2(width) + 2 * (abs(offset) - window).bit_length()
+
+
+def categorical_bits(logits: list[int], code: int) -> float:
+    """Return the bits of a code under logits in 1/256 octave."""
+    logits = [max(-32768, min(32767, logit)) for logit in logits]
+    weights = []
+    for logit in logits:
+        octaves, fraction = divmod(min(max(logits) - logit, 20 * 256 - 1), 256)
+        slope = 725_009 - ((241_756 - (41_035 * fraction >> 8)) * fraction >> 8)
+        weights.append(2**20 - (slope * fraction >> 8) >> octaves)
+    scale = (2**24 - len(weights) << 28) // sum(weights)
+    lefts = [(sum(weights[:symbol]) * scale >> 28) + symbol for symbol in range(len(weights))] + [2**24]
+    return 24 - math.log2(lefts[code + 1] - lefts[code])

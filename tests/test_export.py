@@ -42,7 +42,14 @@ def random_codes(config: ModelConfig, height: int, width: int) -> np.ndarray:
     return np.rint(rng.laplace(0, 1, (variables, height, width))).astype(np.int32)
 
 
-def oracle(tensors: dict[str, np.ndarray], config: ModelConfig, codes: np.ndarray, number: int, step: int, quality: int):
+def oracle(
+    tensors: dict[str, np.ndarray],
+    config: ModelConfig,
+    codes: np.ndarray,
+    number: int,
+    step: int,
+    quality: int,
+):
     """Head outputs (positions, outputs) of one step, in int64: the definition, not an implementation."""
     features = _features(tensors, config, codes)
     width = features.shape[0] // sum(config.slices)

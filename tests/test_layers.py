@@ -81,7 +81,7 @@ assert app(standalone_mode=False) in (None, 0)
 
 
 def test_the_package_does_not_load_torch(tmp_path: Path) -> None:
-    assert not loads_torch("import vqcodec, vqcodec.cli; vqcodec.models()", cwd=tmp_path)
+    assert not loads_torch("import vqcodec, vqcodec.cli; vqcodec.list_models()", cwd=tmp_path)
     assert not loads_torch(COMMAND, "models", cwd=tmp_path)
     assert not loads_torch("import vqcodec; vqcodec.load('photo')", cwd=tmp_path)
 

@@ -79,6 +79,4 @@ def test_warnings_become_one_line_a_file(capsys: pytest.CaptureFixture[str], qui
         messages.notes(["alpha dropped"])
         messages.done(None, "done", {})
     expected = ["a.png: warning: very large", "a.png: note: alpha dropped", "a.png -> -: done"]
-    assert capsys.readouterr().err.splitlines() == (
-        [] if quiet else [f"vqcodec: {line}" for line in expected]
-    )
+    assert capsys.readouterr().err.splitlines() == ([] if quiet else [f"vqcodec: {line}" for line in expected])

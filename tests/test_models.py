@@ -14,7 +14,12 @@ from vqcodec.photos import CropSampler
 from vqcodec.transform import CORE, Transform
 
 SMALL = ModelConfig(
-    channels=24, slices=(4, 8, 12), prior_hidden=16, analysis_width=16, analysis_coarse_width=16, synthesis_width=16
+    channels=24,
+    slices=(4, 8, 12),
+    prior_hidden=16,
+    analysis_width=16,
+    analysis_coarse_width=16,
+    synthesis_width=16,
 )
 SMALL_PLAIN = dataclasses.replace(PLAIN, channels=16, codebook_size=16, codebook_width=4, embedding=4, prior_hidden=16)
 SMALL_BOOK = dataclasses.replace(

@@ -307,9 +307,7 @@ def test_files_and_bytes_and_streams_read_alike(jpeg_path: Path) -> None:
     assert all(np.array_equal(picture.pixels, pictures[0].pixels) for picture in pictures)
 
 
-@pytest.mark.parametrize(
-    "data", [b"", b"hello", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"VQC\x1a" + bytes(9)]
-)
+@pytest.mark.parametrize("data", [b"", b"hello", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"VQC\x1a" + bytes(9)])
 def test_what_is_no_image_is_named(data: bytes) -> None:
     with pytest.raises(UnsupportedImageError, match="image"):
         open_image(data)

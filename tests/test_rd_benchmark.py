@@ -99,9 +99,7 @@ def test_baseline_is_reused_where_nothing_changed(
     folder: Path, classic: tuple[Path, dict[str, Any], str], tmp_path: Path
 ) -> None:
     path, results, _ = classic
-    again, _ = finished(
-        folder, "--codecs", "jpeg,webp", "--baseline", path, "--output", tmp_path / "again.json"
-    )
+    again, _ = finished(folder, "--codecs", "jpeg,webp", "--baseline", path, "--output", tmp_path / "again.json")
     for name, entry in results["codecs"].items():
         assert again["codecs"][name]["rows"] == entry["rows"]  # the seconds too: nothing was measured
         assert again["codecs"][name]["measured"] == {**entry["measured"], "reused": True}

@@ -1,9 +1,22 @@
-"""vqcodec: a learned image codec whose files decode everywhere."""
+"""vqcodec: a learned image codec whose files decode everywhere.
 
-from vqcodec._core import Header, read_header
-from vqcodec.codec import Codec, Report, codes, decode, encode, load, verify
-from vqcodec.errors import VqcodecError
-from vqcodec.weights import ModelInfo, models
+    codec = vqcodec.load("photo")
+    data = codec.encode(image, quality=50)  # bytes of a .vqc file
+    image = vqcodec.decode(data)            # uint8 array
+
+Names are imported on first use, so that `import vqcodec` is quick and loads neither torch nor Pillow.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vqcodec._core import Header, read_header
+    from vqcodec.codec import Codec, Report, codes, decode, encode, load, verify
+    from vqcodec.errors import VqcodecError
+    from vqcodec.weights import ModelInfo, list_models
 
 __version__ = "0.1.0"
 
@@ -16,8 +29,22 @@ __all__ = [
     "codes",
     "decode",
     "encode",
+    "list_models",
     "load",
-    "models",
     "read_header",
     "verify",
 ]
+
+_HOMES = {
+    "_core": ("Header", "read_header"),
+    "codec": ("Codec", "Report", "codes", "decode", "encode", "load", "verify"),
+    "errors": ("VqcodecError",),
+    "weights": ("ModelInfo", "list_models"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f"vqcodec.{module}"), name)
+    raise AttributeError(f"module 'vqcodec' has no attribute {name!r}")

@@ -14,6 +14,20 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 
+__all__ = [
+    "Header",
+    "Model",
+    "StaticPrior",
+    "cross_entropy",
+    "head_outputs",
+    "kernel",
+    "read_alpha",
+    "read_codes",
+    "read_header",
+    "verify_checksums",
+    "write_file",
+]
+
 @final
 class Model:
     """A model file's prior, proven free of overflow."""
@@ -122,22 +136,16 @@ def write_file(
     and width divided by the level's stride, rounded up. `quality` is in 1/16 of a level.
     """
 
-def read_codes(
-    model: Model, data: bytes, max_pixels: int = 178_956_970, threads: int = 0
-) -> list[NDArray[np.int32]]:
+def read_codes(model: Model, data: bytes, max_pixels: int = 178_956_970, threads: int = 0) -> list[NDArray[np.int32]]:
     """Return the codes of a file, int32 (n, h, w) for each level; the whole file is checked first.
 
     ModelMismatchError, before anything is decoded, where the file names another model.
     """
 
-def cross_entropy(
-    model: Model, quality: int, codes: Sequence[NDArray[np.int32]], threads: int = 0
-) -> float:
+def cross_entropy(model: Model, quality: int, codes: Sequence[NDArray[np.int32]], threads: int = 0) -> float:
     """Return the bits of information in codes under the integer prior: what an ideal coder writes."""
 
-def head_outputs(
-    model: Model, quality: int, codes: NDArray[np.int32], slice: int, step: int
-) -> NDArray[np.int32]:
+def head_outputs(model: Model, quality: int, codes: NDArray[np.int32], slice: int, step: int) -> NDArray[np.int32]:
     """Return the prior's parameters at the positions of one step, all codes being known.
 
     int32 (positions in raster order, outputs): all means then all classes of the slice's

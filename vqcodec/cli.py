@@ -166,7 +166,7 @@ def models(records: Json = False) -> None:
     """List the built-in models."""
     from vqcodec import weights
 
-    for found in weights.models():
+    for found in weights.list_models():
         if records:
             typer.echo(json.dumps(asdict(found), default=str))
         else:

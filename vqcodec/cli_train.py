@@ -12,7 +12,8 @@ from vqcodec.config import PRESETS, TrainConfig
 
 def train(
     sources: Annotated[
-        list[str], typer.Argument(help="Folders of photos, or torchvision:CLASS:ROOT for a stored torchvision dataset.")
+        list[str],
+        typer.Argument(help="Folders of photos, or torchvision:CLASS:ROOT for a stored torchvision dataset."),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for checkpoints and TensorBoard curves.")],
     preset: Annotated[str, typer.Option(help=f"Model to train: {', '.join(PRESETS)}.")] = "photo",
@@ -62,8 +63,9 @@ def export(
 ) -> None:
     """Turn a training checkpoint into the one model file that encodes and decodes."""
     from vqcodec.export import export_checkpoint
-    from vqcodec.files import write_file
+    from vqcodec.files import refuse_existing, write_file
 
+    refuse_existing(output, force)
     data = export_checkpoint(checkpoint, name=name, description=description)
     write_file(output, data, force=force)
     typer.echo(f"{output}: {len(data)} bytes", err=True)

@@ -26,7 +26,7 @@ QUALITY_STEPS = 16  # positions of the header's quality byte between two quality
 
 @dataclass(frozen=True)
 class Report:
-    """What an encode came to: `file_bytes` on disk, `model_bits` of the prior's own cross entropy, `bpp` of the file."""
+    """What an encode came to: `file_bytes` on disk, `model_bits` of the prior's cross entropy, `bpp` of the file."""
 
     width: int
     height: int
@@ -75,13 +75,23 @@ class Codec:
         return Transform(weights.load_networks(self.info), self.device)
 
     def encode(
-        self, image: Picture | Image.Image | np.ndarray, quality: float = 50.0, *, verify: bool = True, threads: int = 0
+        self,
+        image: Picture | Image.Image | np.ndarray,
+        quality: float = 50.0,
+        *,
+        verify: bool = True,
+        threads: int = 0,
     ) -> bytes:
         """Compress an image at quality 0..100; with `verify` the bytes are decoded to codes and compared first."""
         return self.encode_report(image, quality, verify=verify, threads=threads)[0]
 
     def encode_report(
-        self, image: Picture | Image.Image | np.ndarray, quality: float = 50.0, *, verify: bool = True, threads: int = 0
+        self,
+        image: Picture | Image.Image | np.ndarray,
+        quality: float = 50.0,
+        *,
+        verify: bool = True,
+        threads: int = 0,
     ) -> tuple[bytes, Report]:
         """`encode`, and what it came to."""
         picture = image if isinstance(image, Picture) else pixels.from_image(image)
@@ -164,7 +174,9 @@ def codes(data: bytes) -> list[np.ndarray]:
     return codec_for(data).codes(data)
 
 
-def verify(data: bytes, model: str | Path | None = None, *, max_pixels: int = MAX_PIXELS, threads: int = 0) -> _core.Header:
+def verify(
+    data: bytes, model: str | Path | None = None, *, max_pixels: int = MAX_PIXELS, threads: int = 0
+) -> _core.Header:
     """Check a file wholly without torch: checksums, model, every code; returns its header."""
     header = _core.verify_checksums(data, max_pixels)
     codec_for(data, model).codes(data, max_pixels=max_pixels, threads=threads)

@@ -19,7 +19,7 @@ from vqcodec import checkpoint
 from vqcodec.config import ModelConfig, from_json, to_json
 from vqcodec.errors import InvalidModelError
 from vqcodec.models import VQVAE
-from vqcodec.prior import FEATURE_LIMIT, MIN_LOG2_SCALE, PriorSlice
+from vqcodec.prior import FEATURE_LIMIT, MIN_LOG2_SCALE, PriorSlice, TapConv
 
 ACTIVATION_BITS = 8
 CODE_BITS = 3
@@ -75,7 +75,7 @@ def integer_prior(model: VQVAE) -> dict[str, Tensor]:
     if not grid:
         scaled = (model.embedding * 2**EMBEDDING_BITS).round().clamp(-FEATURE_LIMIT, FEATURE_LIMIT)
         tensors["prior.embedding"] = scaled.to(torch.int16)
-    for number, block in enumerate(model.prior.slices):
+    for number, block in enumerate(model.prior.blocks()):
         tensors |= _integer_slice(block, f"prior.{number}", grid)
     return {name: tensor.contiguous() for name, tensor in tensors.items()}
 
@@ -101,7 +101,7 @@ def _integer_slice(block: PriorSlice, prefix: str, grid: bool) -> dict[str, Tens
 
 def _context_weights(block: PriorSlice) -> list[Tensor]:
     """Weights (hidden, taps * features) of each step's context layer, in the runtime's order."""
-    own = [conv.weight.flatten(1) for conv in block.contexts]
+    own = [conv.weight.flatten(1) for conv in block.contexts if isinstance(conv, TapConv)]
     if block.first:
         return own
     cross = block.cross.weight.flatten(1)
@@ -131,7 +131,9 @@ def _integer_layer(
             break
         scale = scale - over.double()
     if bool((shift < 0).any()) or bool((bound >= ACCUMULATOR_LIMIT).any()):
-        raise InvalidModelError(f"{name}: weights are too large for the integer runtime (largest {float(peak.max()):.2f})")
+        raise InvalidModelError(
+            f"{name}: weights are too large for the integer runtime (largest {float(peak.max()):.2f})"
+        )
     return {
         f"{name}.weight": rows.to(torch.int8),
         f"{name}.bias": offsets.to(torch.int32),

@@ -72,9 +72,7 @@ def bd_rate(
         raise InvalidInputError("the two curves share no range of quality")
     import bjontegaard
 
-    difference: Any = bjontegaard.bd_rate(
-        *anchor, *test, method="pchip", require_matching_points=False, min_overlap=0
-    )
+    difference: Any = bjontegaard.bd_rate(*anchor, *test, method="pchip", require_matching_points=False, min_overlap=0)
     return float(difference)
 
 
@@ -88,9 +86,7 @@ def _require_comparable(a: np.ndarray, b: np.ndarray) -> None:
         raise InvalidInputError("empty pictures cannot be compared")
 
 
-def _rising_curve(
-    name: str, rates: Sequence[float], qualities: Sequence[float]
-) -> tuple[np.ndarray, np.ndarray]:
+def _rising_curve(name: str, rates: Sequence[float], qualities: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
     if len(rates) != len(qualities) or len(rates) < BD_MIN_POINTS:
         raise InvalidInputError(
             f"the {name} curve has {len(rates)} rates and {len(qualities)} qualities; "

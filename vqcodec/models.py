@@ -106,20 +106,21 @@ def start_from_pca(model: VQVAE, patches: Tensor) -> None:
     The skip is the uncentred PCA of 16x16 patches in `pixel_unshuffle` order; the quantiser step of a
     level is 2.8 sqrt(3 / (65025 lambda)), the best scalar step at that exchange rate.
     """
-    config = model.config
+    config, analysis, synthesis = model.config, model.analysis, model.synthesis
+    assert isinstance(analysis, ResidualAnalysis) and isinstance(synthesis, ResidualSynthesis)
     second_moment = patches.T.double() @ patches.double() / patches.shape[0]
     values, vectors = torch.linalg.eigh(second_moment)
     basis = vectors.flip(1)[:, : config.channels].float()
     sigma = values.flip(0)[: config.channels].clamp(min=1e-12).sqrt().float()
-    model.analysis.skip.weight.copy_(basis.T[:, :, None, None])
-    model.synthesis.skip.weight.copy_(basis[:, :, None, None])
-    model.synthesis.spread.copy_((1.0 + (sigma / UNIT_STEP) ** 2).sqrt())
+    analysis.skip.weight.copy_(basis.T[:, :, None, None])
+    synthesis.skip.weight.copy_(basis[:, :, None, None])
+    synthesis.spread.copy_((1.0 + (sigma / UNIT_STEP) ** 2).sqrt())
     steps = torch.tensor([2.8 * (3.0 / (65025.0 * config.lambda_at(i))) ** 0.5 for i in range(config.quality_levels)])
     if config.quantizer == "grid":
         model.analysis_gain.log_gain.copy_((UNIT_STEP / steps).log()[:, None].expand(-1, config.channels))
         model.synthesis_gain.log_gain.copy_(-model.analysis_gain.log_gain)
         log2_scale = (0.55 * sigma[None, :] / steps[:, None]).log2().clamp(-3.0, 8.0)
         start = 0
-        for size, block in zip(config.slices, model.prior.slices, strict=True):
+        for size, block in zip(config.slices, model.prior.blocks(), strict=True):
             block.head_bias[:, size:] = log2_scale[:, start : start + size]
             start += size

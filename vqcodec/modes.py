@@ -109,9 +109,7 @@ def _split(image: Image.Image, notes: list[str]) -> tuple[Image.Image, Image.Ima
     mode = _ALPHA_MODES.get(image.mode) if image.has_transparency_data else None
     mode = mode or _OPAQUE_MODES.get(image.mode)
     if mode is None:
-        raise UnsupportedImageError(
-            f"samples of mode {image.mode} have no defined range: convert them to 8 bits"
-        )
+        raise UnsupportedImageError(f"samples of mode {image.mode} have no defined range: convert them to 8 bits")
     if image.mode in _MODE_NOTES:
         notes.append(_MODE_NOTES[image.mode])
     if image.mode != mode:

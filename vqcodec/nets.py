@@ -84,6 +84,8 @@ class ResidualAnalysis(nn.Module):
 class ResidualSynthesis(nn.Module):
     """Mirror of `ResidualAnalysis`: the linear patch transform back, plus a learned correction."""
 
+    spread: Tensor
+
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         wide = config.synthesis_width

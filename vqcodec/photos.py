@@ -6,19 +6,18 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from vqcodec.errors import InvalidInputError
-
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".avif"}
+from vqcodec.files import IMAGE_SUFFIXES
+from vqcodec.pixels import from_image, open_image
 
 
 def load_folders(folders: Sequence[Path]) -> list[np.ndarray]:
     """Decode every picture below some folders to RGB uint8 (H, W, 3), sorted by path."""
-    files = sorted(f for folder in folders for f in Path(folder).rglob("*") if f.suffix.lower() in SUFFIXES)
+    files = sorted(f for folder in folders for f in Path(folder).rglob("*") if f.suffix.lower() in IMAGE_SUFFIXES)
     if not files:
         raise InvalidInputError(f"no pictures in {', '.join(map(str, folders))}")
-    return [_decode(file) for file in files]
+    return [open_image(file).pixels for file in files]
 
 
 def load_torchvision(name: str, root: Path) -> list[np.ndarray]:
@@ -28,12 +27,7 @@ def load_torchvision(name: str, root: Path) -> list[np.ndarray]:
     kind = getattr(torchvision.datasets, name, None)
     if kind is None:
         raise InvalidInputError(f"torchvision has no dataset {name!r}")
-    return [np.asarray(item[0].convert("RGB")) for item in kind(root)]
-
-
-def _decode(file: Path) -> np.ndarray:
-    with Image.open(file) as image:
-        return np.asarray(image.convert("RGB"))
+    return [from_image(item[0]).pixels for item in kind(root)]
 
 
 class CropSampler:
@@ -43,7 +37,9 @@ class CropSampler:
         smallest = min(min(photo.shape[:2]) for photo in photos)
         self.crop = min(crop, smallest) // stride * stride
         if self.crop < stride:
-            raise InvalidInputError(f"the smallest picture ({smallest} pixels) is smaller than the model's stride {stride}")
+            raise InvalidInputError(
+                f"the smallest picture ({smallest} pixels) is smaller than the model's stride {stride}"
+            )
         self.photos = photos
         self.seed = seed
         areas = np.array([photo.shape[0] * photo.shape[1] for photo in photos], dtype=np.float64)

@@ -46,9 +46,7 @@ _TIFF = SaveFormat("TIFF", {"compression": "tiff_deflate"})
 _WEBP = SaveFormat("WEBP", {"lossless": True, "exact": True}, max_side=16383)
 _BMP = SaveFormat("BMP", alpha=False)
 _PPM = SaveFormat("PPM", alpha=False)
-_JPEG = SaveFormat(
-    "JPEG", {"quality": 95, "subsampling": 0}, False, 65535, "saved as JPEG: lossy, quality 95"
-)
+_JPEG = SaveFormat("JPEG", {"quality": 95, "subsampling": 0}, False, 65535, "saved as JPEG: lossy, quality 95")
 SAVE_FORMATS = {
     ".png": _PNG, ".tif": _TIFF, ".tiff": _TIFF, ".webp": _WEBP, ".bmp": _BMP,
     ".ppm": _PPM, ".pgm": _PPM, ".pnm": _PPM, ".jpg": _JPEG, ".jpeg": _JPEG,

@@ -45,8 +45,17 @@ CHECKER_TAPS: list[Tap] = [(-1, 0), (0, -1), (0, 1), (1, 0)]
 class TapConv(nn.Module):
     """Convolution given by a list of taps, weights (outputs, taps, inputs): the runtime's own layout."""
 
+    index: Tensor
+
     def __init__(
-        self, taps: list[Tap], inputs: int, outputs: int, *, spacing: int = 1, stride: int = 1, start: Tap = (0, 0)
+        self,
+        taps: list[Tap],
+        inputs: int,
+        outputs: int,
+        *,
+        spacing: int = 1,
+        stride: int = 1,
+        start: Tap = (0, 0),
     ) -> None:
         super().__init__()
         self.stride = stride
@@ -80,13 +89,15 @@ class PriorSlice(nn.Module):
         own = sizes[slice_index] * features
         earlier = sum(sizes[:slice_index]) * features
         if self.first:
-            self.contexts = nn.ModuleList([
-                TapConv(slice0_taps(0), own, hidden, spacing=2),
-                # odd offsets only: a dense kernel on the subgrid of phase (0, 0), one half step off
-                TapConv([(dy + 1, dx + 1) for dy, dx in slice0_taps(1)], own, hidden, spacing=2),
-                TapConv(slice0_taps(2), own, hidden, stride=2, start=PHASES[2]),
-                TapConv(slice0_taps(3), own, hidden, stride=2, start=PHASES[3]),
-            ])
+            self.contexts = nn.ModuleList(
+                [
+                    TapConv(slice0_taps(0), own, hidden, spacing=2),
+                    # odd offsets only: a dense kernel on the subgrid of phase (0, 0), one half step off
+                    TapConv([(dy + 1, dx + 1) for dy, dx in slice0_taps(1)], own, hidden, spacing=2),
+                    TapConv(slice0_taps(2), own, hidden, stride=2, start=PHASES[2]),
+                    TapConv(slice0_taps(3), own, hidden, stride=2, start=PHASES[3]),
+                ]
+            )
         else:
             self.cross = TapConv(CROSS_TAPS, earlier, hidden)
             self.contexts = nn.ModuleList([TapConv(CHECKER_TAPS, own, hidden)])
@@ -152,11 +163,17 @@ class ContextPrior(nn.Module):
         for i, (size, block) in enumerate(zip(self.sizes, self.slices, strict=True)):
             end = start + size * self.features
             # slice 0 holds symbols in the hundreds: bf16 would be too coarse for them
-            with torch.autocast(features.device.type, enabled=i > 0 and torch.is_autocast_enabled(features.device.type)):
+            with torch.autocast(
+                features.device.type, enabled=i > 0 and torch.is_autocast_enabled(features.device.type)
+            ):
                 out = block(features[:, :start], features[:, start:end], weights)
             parts.append(self._per_code(out, size))
             start = end
         return torch.cat(parts, 1)[..., :height, :width]
+
+    def blocks(self) -> list[PriorSlice]:
+        """The slices in coding order."""
+        return [block for block in self.slices if isinstance(block, PriorSlice)]
 
     def _per_code(self, out: Tensor, size: int) -> Tensor:
         batch, _, height, width = out.shape

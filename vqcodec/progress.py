@@ -25,9 +25,14 @@ class TrainingLog:
         self.writer = None if quiet else SummaryWriter(str(folder), purge_step=start)
         self.console = Console(stderr=True)
         self.bar = Progress(
-            TextColumn("step {task.completed}/{task.total}"), BarColumn(), TextColumn("{task.description}"),
-            TimeElapsedColumn(), TimeRemainingColumn(), console=self.console, disable=quiet or not self.console.is_terminal,
-        )  # fmt: skip
+            TextColumn("step {task.completed}/{task.total}"),
+            BarColumn(),
+            TextColumn("{task.description}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=self.console,
+            disable=quiet or not self.console.is_terminal,
+        )
         self.task = self.bar.add_task("", total=steps, completed=start)
         self.loss: float | None = None
         self.pixels = 0.0

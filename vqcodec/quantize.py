@@ -57,6 +57,10 @@ class CodebookQuantizer(nn.Module):
 
     DECAY = 0.99
     COMMITMENT = 0.25
+    codebook: Tensor  # (G, K, D)
+    hits: Tensor  # (G, K) running mean of hits a step
+    sums: Tensor  # (G, K, D) running mean of the latents that hit
+    started: Tensor  # () bool
     DEAD = 0.05  # expected hits a step below which a code is restarted on a random latent of the batch
 
     def __init__(self, groups: int, size: int, width: int) -> None:

@@ -107,7 +107,9 @@ class Trainer:
                 if moment in state:
                     tensors[f"{moment}.{name}"] = checkpoint.rounded(state[moment])
                     state[moment].copy_(tensors[f"{moment}.{name}"])
-        tensors |= {f"buffer.{name}": buffer for name, buffer in self.model.state_dict().items() if self._is_buffer(name)}
+        tensors |= {
+            f"buffer.{name}": buffer for name, buffer in self.model.state_dict().items() if self._is_buffer(name)
+        }
         texts = {"model": to_json(self.model.config), "train": to_json(self.config)}
         if self.rank == 0:
             checkpoint.save(folder, self.step, {k: v.cpu() for k, v in tensors.items()}, texts)

@@ -37,7 +37,8 @@ class Transform:
             cut = np.ascontiguousarray(padded[self._pixels(window.region)])
             images = torch.from_numpy(cut).to(self.device).permute(2, 0, 1)[None].float() / 255.0
             found = self.model.analyze(images, self._level(level))[0]
-            codes[(slice(None), *window.core)] = found[(slice(None), *window.inner)].to(torch.int32).cpu().numpy()
+            rows, columns = window.inner
+            codes[:, window.core[0], window.core[1]] = found[:, rows, columns].to(torch.int32).cpu().numpy()
         return codes
 
     @torch.inference_mode()
@@ -46,7 +47,8 @@ class Transform:
         height, width = codes.shape[1:]
         pixels = np.empty((height * self.stride, width * self.stride, 3), np.uint8)
         for window in windows(height, width, CORE, MARGIN):
-            cut = np.ascontiguousarray(codes[(slice(None), *window.region)])
+            rows, columns = window.region
+            cut = np.ascontiguousarray(codes[:, rows, columns])
             found = self.model.synthesize(torch.from_numpy(cut).to(self.device).long()[None], self._level(level))[0]
             shown = (found * 255.0).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
             pixels[self._pixels(window.core)] = shown[self._pixels(window.inner)]

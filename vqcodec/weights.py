@@ -39,7 +39,7 @@ class ModelInfo:
     stride: int
 
 
-def models() -> list[ModelInfo]:
+def list_models() -> list[ModelInfo]:
     """The built-in models, sorted by name."""
     return [_describe(path) for path in sorted(BUILTIN.glob("*.safetensors"))]
 
@@ -58,7 +58,7 @@ def resolve(name: str | Path) -> ModelInfo:
 
 def find(model_id: str) -> ModelInfo:
     """The built-in model with this id; ModelMissingError naming the id when this machine lacks it."""
-    for info in models():
+    for info in list_models():
         if info.model_id == model_id:
             return info
     raise ModelMissingError(f"the file needs model {model_id}, which is not built in; give its file with --model")
