@@ -1,0 +1,75 @@
+"""Write golden files of the current format version to tests/vectors; never overwrites one.
+
+    python scripts/make_vectors.py
+
+Every later version must still decode them to the same codes, and encode those codes to the same bytes
+as long as the format version stays.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from vqcodec import _core
+from vqcodec.config import CODEBOOK, ModelConfig
+from vqcodec.export import export_model
+from vqcodec.models import VQVAE
+
+VECTORS = Path(__file__).parents[1] / "tests" / "vectors"
+SMALL = {"prior_hidden": 24, "analysis_width": 8, "analysis_coarse_width": 8, "synthesis_width": 8}
+GRID = ModelConfig(channels=24, slices=(4, 8, 12), **SMALL)  # type: ignore[arg-type]
+BOOK = dataclasses.replace(
+    CODEBOOK, channels=24, slices=(2, 4), codebook_size=32, codebook_width=4, embedding=8, **SMALL
+)
+PICTURES = {"tile": (200, 333, 0), "tiles": (1500, 40, 61), "dot": (1, 1, 112)}  # height, width, quality
+
+
+def random_model(config: ModelConfig, seed: int) -> bytes:
+    """Model file of random weights whose prior is far from trivial."""
+    torch.manual_seed(seed)
+    model = VQVAE(config)
+    for block in model.prior.blocks():
+        torch.nn.init.normal_(block.context_bias, std=0.5)
+        torch.nn.init.normal_(block.head.weight, std=0.05)
+        torch.nn.init.normal_(block.head_bias, std=0.7)
+    return export_model(model, name="vector", description="random weights, for golden files")
+
+
+def random_codes(config: ModelConfig, height: int, width: int, seed: int) -> np.ndarray:
+    """Codes with small, large and extreme values."""
+    rng = np.random.default_rng(seed)
+    shape = (sum(config.slices), -(-height // config.stride), -(-width // config.stride))
+    if config.quantizer == "codebook":
+        return rng.integers(0, config.codebook_size, shape).astype(np.int32)
+    codes = np.rint(rng.laplace(0, 1.5, shape)).astype(np.int32)
+    return np.where(rng.random(shape) < 0.002, rng.integers(-16383, 16384, shape), codes).astype(np.int32)
+
+
+def main() -> None:
+    VECTORS.mkdir(exist_ok=True)
+    for kind, config in (("grid", GRID), ("codebook", BOOK)):
+        stem = VECTORS / f"v1-{kind}"
+        if stem.with_suffix(".safetensors").exists():
+            print(f"{stem.name} exists, left alone")
+            continue
+        data = random_model(config, seed=1)
+        stem.with_suffix(".safetensors").write_bytes(data)
+        model = _core.Model(data)
+        facts = {}
+        for name, (height, width, quality) in PICTURES.items():
+            codes = random_codes(config, height, width, seed=height)
+            quality = min(quality, 16 * (config.quality_levels - 1))
+            file, _ = _core.write_file(model, width, height, quality, [codes])
+            (VECTORS / f"v1-{kind}-{name}.vqc").write_bytes(file)
+            facts[name] = {"codes_sha256": hashlib.sha256(codes.tobytes()).hexdigest(), "shape": codes.shape}
+        stem.with_suffix(".json").write_text(json.dumps(facts, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

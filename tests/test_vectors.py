@@ -1,0 +1,33 @@
+"""Golden files of every format version: they decode to the codes they were made from, and encode to the same bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+
+from vqcodec import _core
+
+VECTORS = Path(__file__).parent / "vectors"
+FILES = sorted(VECTORS.glob("*.vqc"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_golden_file_decodes_and_encodes_the_same(path: Path) -> None:
+    version, kind, name = path.stem.split("-")
+    model = _core.Model((VECTORS / f"{version}-{kind}.safetensors").read_bytes())
+    facts = json.loads((VECTORS / f"{version}-{kind}.json").read_text())[name]
+    data = path.read_bytes()
+    header = _core.verify_checksums(data)
+    codes = _core.read_codes(model, data)
+    assert codes[0].shape == tuple(facts["shape"])
+    assert hashlib.sha256(codes[0].tobytes()).hexdigest() == facts["codes_sha256"]
+    again, bits = _core.write_file(model, header.width, header.height, header.quality, codes)
+    assert again == data
+    assert bits / 8 < len(data) < bits / 8 * 1.001 + 60
+
+
+def test_there_are_vectors() -> None:
+    assert len(FILES) == 6
