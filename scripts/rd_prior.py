@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+MAX_WINDOW = 8191  # of StaticPrior
 STATIC_COUNT_WEIGHT = 16  # a seen code against the +1 StaticPrior adds to every code of its window
 
 
@@ -91,7 +92,8 @@ def _static_payloads(
         return [None for _ in codes]
     sizes = np.zeros(len(codes), np.int64)
     for level in range(len(codes[0])):
-        window = max(1, *(int(np.abs(grids[level]).max()) for grids in others))
+        largest = max(int(np.abs(grids[level]).max()) for grids in others)
+        window = min(max(largest, 1), MAX_WINDOW)
         total = sum((_count(grids[level], window) for grids in others), start=np.int64(0))
         for index, grids in enumerate(codes):
             counts = total - _count(grids[level], window) if leave_one_out else total

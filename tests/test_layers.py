@@ -15,9 +15,9 @@ import vqcodec
 PACKAGE = Path(vqcodec.__file__).parent
 LAYERS = [
     {"errors", "config"},
-    {"_core", "files", "modes", "checkpoint", "photos"},
+    {"_core", "files", "modes", "checkpoint"},
     {"pixels"},
-    {"nets", "quantize"},
+    {"nets", "quantize", "photos"},
     {"prior"},
     {"models"},
     {"export", "weights", "transform", "progress"},

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import json
+import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +26,8 @@ SCRIPTS = Path(__file__).parents[1] / "scripts"
 
 def benchmark(*arguments: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(SCRIPTS / "rd_benchmark.py"), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}  # torch's threads wait for each other on a busy machine
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, env=one_thread)
 
 
 def finished(*arguments: object) -> tuple[dict[str, Any], str]:
@@ -51,11 +55,10 @@ def classic(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pat
 
 
 @pytest.fixture
-def coders(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+def scripts(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
+    """Import one of the scripts as a module."""
     monkeypatch.syspath_prepend(str(SCRIPTS))
-    import rd_coders
-
-    return dict(rd_coders.CLASSIC)
+    return importlib.import_module
 
 
 def test_rows_are_what_the_codec_gives(folder: Path, classic: tuple[Path, dict[str, Any], str]) -> None:
@@ -105,10 +108,11 @@ def test_baseline_is_reused_where_nothing_changed(
         assert again["codecs"][name]["measured"] == {**entry["measured"], "reused": True}
 
 
-@pytest.mark.parametrize("changed", ["versions", "settings", "image", "quality"])
-def test_baseline_is_not_reused_where_something_changed(
-    folder: Path, classic: tuple[Path, dict[str, Any], str], tmp_path: Path, changed: str
+@pytest.mark.parametrize("changed", ["nothing", "versions", "settings", "image", "quality"])
+def test_baseline_is_reused_only_where_all_matches(
+    folder: Path, classic: tuple[Path, dict[str, Any], str], scripts: Callable[[str], Any], changed: str
 ) -> None:
+    rd_benchmark = scripts("rd_benchmark")
     baseline = json.loads(classic[0].read_text("utf-8"))
     entry = baseline["codecs"]["jpeg"]
     if changed == "versions":
@@ -117,12 +121,22 @@ def test_baseline_is_not_reused_where_something_changed(
         entry["settings"]["subsampling"] = "4:4:4"
     elif changed == "image":
         baseline["images"][1]["sha256"] = "0" * 64
-    else:
+    elif changed == "quality":
         entry["rows"] = [row for row in entry["rows"] if row["quality"] != 50]
-    (tmp_path / "old.json").write_text(json.dumps(baseline), "utf-8")
-    arguments = ("--codecs", "jpeg", "--baseline", tmp_path / "old.json", "--output", tmp_path / "new.json")
-    results, _ = finished(folder, *arguments)
-    assert "reused" not in results["codecs"]["jpeg"]["measured"]
+    coder = rd_benchmark.make_coder("jpeg", "photo")
+    found = rd_benchmark.reuse_all(baseline, coder, rd_benchmark.load_photos(folder))
+    assert (found is not None) == (changed == "nothing")
+
+
+def test_a_subset_is_reused_under_new_names(
+    folder: Path, classic: tuple[Path, dict[str, Any], str], scripts: Callable[[str], Any], tmp_path: Path
+) -> None:
+    rd_benchmark = scripts("rd_benchmark")
+    (tmp_path / "renamed.png").write_bytes((folder / "b.png").read_bytes())
+    coder = rd_benchmark.make_coder("webp", "photo")
+    found = rd_benchmark.reuse_all(classic[1], coder, rd_benchmark.load_photos(tmp_path))
+    expected = [row for row in classic[1]["codecs"]["webp"]["rows"] if row["image"] == "b.png"]
+    assert found["rows"] == [{**row, "image": "renamed.png"} for row in expected]
 
 
 def test_vqcodec_beside_a_classic_codec(folder: Path, tmp_path: Path) -> None:
@@ -139,24 +153,21 @@ def test_vqcodec_beside_a_classic_codec(folder: Path, tmp_path: Path) -> None:
     arguments = ("--codecs", "vqcodec,jpeg", "--model", tmp_path / "tiny.safetensors")
     results, markdown = finished(folder, *arguments, "--output", tmp_path / "out.json")
     entry = results["codecs"]["vqcodec"]
-    assert len(entry["rows"]) == len(entry["prior_rows"]) == 2 * 8
-    assert [row["file_bytes"] for row in entry["prior_rows"]] == [
-        row["bytes"]
-        for quality in {r["quality"]: 0 for r in entry["rows"]}
-        for row in entry["rows"]
-        if row["quality"] == quality
-    ]
+    sizes = {(row["image"], row["quality"]): row["bytes"] for row in entry["rows"]}
+    assert sizes == {(row["image"], row["quality"]): row["file_bytes"] for row in entry["prior_rows"]}
+    assert len(sizes) == 2 * 8
     for row in entry["prior_rows"]:
-        assert 0 < row["entropy_bytes"] <= row["payload_bytes"] < row["file_bytes"]
-        assert row["static_file_bytes"] > row["file_bytes"] - row["payload_bytes"]
+        # a payload may be a bit shorter than its entropy: its length, in the header, says something too
+        assert -1 < row["payload_bytes"] - row["entropy_bytes"] <= 4 + 0.001 * row["entropy_bytes"]
+        assert row["static_file_bytes"] > row["file_bytes"] - row["payload_bytes"] > 0
     assert results["bd_rate"].keys() == {"jpeg"}
     assert "saved by the prior" in markdown
 
 
 @pytest.mark.parametrize("name", ["jpeg", "webp", "avif", "jxl"])
-def test_classic_coders(coders: dict[str, Any], folder: Path, name: str) -> None:
+def test_classic_coders(scripts: Callable[[str], Any], folder: Path, name: str) -> None:
     try:
-        coder = coders[name]()
+        coder = scripts("rd_coders").CLASSIC[name]()
     except ImportError as error:
         pytest.skip(str(error))
     with Image.open(folder / "a.png") as image:
@@ -167,12 +178,9 @@ def test_classic_coders(coders: dict[str, Any], folder: Path, name: str) -> None
     assert all(coder.versions.values()) and json.loads(json.dumps(coder.settings)) == coder.settings
 
 
-def test_quality_at_equal_rate(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(SCRIPTS))
-    import rd_summary
-
+def test_quality_at_equal_rate(scripts: Callable[[str], Any]) -> None:
     curve = [{"bpp": rate, "psnr": decibels} for rate, decibels in [(0.15, 26.0), (0.6, 30.0)]]
-    found = rd_summary.at_rates(curve, "psnr")
+    found = scripts("rd_summary").at_rates(curve, "psnr")
     assert found["0.3"] == pytest.approx(28.0) and found["0.15"] == 26.0
     assert found["0.1"] is None and found["0.8"] is None
 

@@ -98,7 +98,7 @@ class Codec:
         height, width = picture.pixels.shape[:2]
         pixels.check_size(height, width)
         position = self.position(quality)
-        codes = [self._transform.analyze(picture.pixels, position / QUALITY_STEPS)]
+        codes = [self._transform.analyze(picture.pixels, position / QUALITY_STEPS, threads)]
         alpha = None if picture.alpha is None else pixels.alpha_to_bytes(picture.alpha)
         data, bits = _core.write_file(self._model, width, height, position, codes, picture.gray, alpha, threads)
         if verify:
@@ -113,7 +113,7 @@ class Codec:
         """`decode` as a `Picture` (RGB pixels, gray flag, alpha)."""
         codes = self.codes(data, max_pixels=max_pixels, threads=threads)
         header = _core.read_header(data, max_pixels)
-        full = self._transform.synthesize(codes[0], header.quality / QUALITY_STEPS)
+        full = self._transform.synthesize(codes[0], header.quality / QUALITY_STEPS, threads)
         rgb = np.ascontiguousarray(full[: header.height, : header.width])
         if header.gray:
             rgb = _as_gray(rgb)

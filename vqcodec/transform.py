@@ -6,6 +6,9 @@ there are no seams to hide.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 import torch
 
@@ -27,31 +30,31 @@ class Transform:
         self.model = model.to(self.device).to(memory_format=torch.channels_last)
         self.stride = model.config.stride
 
-    @torch.inference_mode()
-    def analyze(self, pixels: np.ndarray, level: float) -> np.ndarray:
+    def analyze(self, pixels: np.ndarray, level: float, threads: int = 0) -> np.ndarray:
         """Codes (N, ceil(H/stride), ceil(W/stride)) int32 of pixels (H, W, 3) uint8 at a quality position."""
         padded = pad_to_multiple(pixels, self.stride)
         height, width = padded.shape[0] // self.stride, padded.shape[1] // self.stride
         codes = np.empty((sum(self.model.config.slices), height, width), np.int32)
-        for window in windows(height, width, CORE, MARGIN):
-            cut = np.ascontiguousarray(padded[self._pixels(window.region)])
-            images = torch.from_numpy(cut).to(self.device).permute(2, 0, 1)[None].float() / 255.0
-            found = self.model.analyze(images, self._level(level))[0]
-            rows, columns = window.inner
-            codes[:, window.core[0], window.core[1]] = found[:, rows, columns].to(torch.int32).cpu().numpy()
+        with _inference(threads):
+            for window in windows(height, width, CORE, MARGIN):
+                cut = np.ascontiguousarray(padded[self._pixels(window.region)])
+                images = torch.from_numpy(cut).to(self.device).permute(2, 0, 1)[None].float() / 255.0
+                found = self.model.analyze(images, self._level(level))[0]
+                rows, columns = window.inner
+                codes[:, window.core[0], window.core[1]] = found[:, rows, columns].to(torch.int32).cpu().numpy()
         return codes
 
-    @torch.inference_mode()
-    def synthesize(self, codes: np.ndarray, level: float) -> np.ndarray:
+    def synthesize(self, codes: np.ndarray, level: float, threads: int = 0) -> np.ndarray:
         """Mirror of `analyze`: pixels (h * stride, w * stride, 3) uint8 of codes (N, h, w) int32."""
         height, width = codes.shape[1:]
         pixels = np.empty((height * self.stride, width * self.stride, 3), np.uint8)
-        for window in windows(height, width, CORE, MARGIN):
-            rows, columns = window.region
-            cut = np.ascontiguousarray(codes[:, rows, columns])
-            found = self.model.synthesize(torch.from_numpy(cut).to(self.device).long()[None], self._level(level))[0]
-            shown = (found * 255.0).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
-            pixels[self._pixels(window.core)] = shown[self._pixels(window.inner)]
+        with _inference(threads):
+            for window in windows(height, width, CORE, MARGIN):
+                rows, columns = window.region
+                cut = torch.from_numpy(np.ascontiguousarray(codes[:, rows, columns])).to(self.device)
+                found = self.model.synthesize(cut.long()[None], self._level(level))[0]
+                shown = (found * 255.0).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
+                pixels[self._pixels(window.core)] = shown[self._pixels(window.inner)]
         return pixels
 
     def _pixels(self, cells: tuple[slice, slice]) -> tuple[slice, slice]:
@@ -61,3 +64,15 @@ class Transform:
 
     def _level(self, level: float) -> torch.Tensor:
         return torch.full((1,), level, device=self.device)
+
+
+@contextmanager
+def _inference(threads: int) -> Iterator[None]:
+    """No gradients, and at most `threads` CPU threads (0: torch's own choice); torch counts threads per process."""
+    usual = torch.get_num_threads()
+    torch.set_num_threads(threads or usual)
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        torch.set_num_threads(usual)

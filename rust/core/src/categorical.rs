@@ -1,6 +1,6 @@
 //! Distributions over `0..K`: from logits in log2 units (a network) or from counts (a table).
 
-use crate::distribution::{Distribution, Interval, PRECISION, TOTAL};
+use crate::distribution::{Distribution, Interval, TOTAL};
 use crate::error::{Error, Result};
 
 /// Largest alphabet.
@@ -141,5 +141,3 @@ fn bisect(alphabet: usize, quantile: u32, left: impl Fn(usize) -> u32) -> (i32, 
     }
     (low as i32, between(left(low), left(high)))
 }
-
-const _: () = assert!(PRECISION == 24 && MAX_ALPHABET << WEIGHT_BITS <= 1 << 32);

@@ -11,7 +11,8 @@ pub struct Limits {
     pub max_side: u32,
     /// Tiles over all levels: one rate-coded payload each.
     pub max_tiles: u64,
-    /// Codes of one level (variables x height x width), four bytes of memory each.
+    /// Codes of one level (variables x height x width). While a level is read, each takes 8 bytes of
+    /// memory (all tiles, then the grid), and those of the tiles in work 2 more for each feature.
     pub max_codes: u64,
 }
 

@@ -9,7 +9,7 @@ mod scalar;
 use crate::error::{Error, Result};
 
 /// Rows are padded with zeros to a multiple of this many columns.
-const LANES: usize = 16;
+const LANES: usize = 32;
 
 /// The environment variable that forces one kernel by its name.
 pub const KERNEL_VARIABLE: &str = "VQCODEC_KERNEL";

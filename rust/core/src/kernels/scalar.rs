@@ -2,38 +2,28 @@
 
 use super::{LANES, Matrix};
 
-/// Vectors of inputs that share one pass over a row of weights.
-const VECTORS: usize = 4;
+/// Vectors of inputs that share one pass over the weights: few enough to stay in the level-1 cache.
+const VECTORS: usize = 8;
 
 /// See [`Kernel::matmul`](super::Kernel::matmul).
 pub fn matmul(weights: &Matrix, inputs: &[i16], outputs: &mut [i32]) {
     let (stride, rows) = (weights.stride(), weights.rows());
     let inputs = inputs.chunks(VECTORS * stride);
     for (inputs, outputs) in inputs.zip(outputs.chunks_mut(VECTORS * rows)) {
-        if inputs.len() == VECTORS * stride {
-            product::<VECTORS>(weights, inputs, outputs);
-        } else {
-            for (input, output) in inputs.chunks(stride).zip(outputs.chunks_mut(rows)) {
-                product::<1>(weights, input, output);
+        for row in 0..rows {
+            let weights = weights.row(row);
+            let outputs = outputs.chunks_exact_mut(rows);
+            for (input, output) in inputs.chunks_exact(stride).zip(outputs) {
+                output[row] = dot(weights, input);
             }
         }
     }
 }
 
-/// The product for `N` vectors of inputs.
-fn product<const N: usize>(weights: &Matrix, inputs: &[i16], outputs: &mut [i32]) {
-    let (stride, rows) = (weights.stride(), weights.rows());
-    let inputs: [&[i16]; N] = std::array::from_fn(|vector| &inputs[vector * stride..][..stride]);
-    for row in 0..rows {
-        let weights = weights.row(row);
-        let sums: [i32; N] = std::array::from_fn(|vector| dot(weights, inputs[vector]));
-        for (vector, sum) in sums.into_iter().enumerate() {
-            outputs[vector * rows + row] = sum;
-        }
-    }
-}
-
 /// Sum of products; wrapping, because the load-time proof has excluded overflow.
+///
+/// The inner loop over a constant number of lanes is what becomes multiply-add instructions (8
+/// products each on SSE2); a plain fold over both slices is half as fast.
 fn dot(left: &[i16], right: &[i16]) -> i32 {
     let (left, _) = left.as_chunks::<LANES>();
     let (right, _) = right.as_chunks::<LANES>();
