@@ -13,7 +13,7 @@ from test_models import ALL, SMALL
 from vqcodec import checkpoint
 from vqcodec.config import ModelConfig, TrainConfig
 from vqcodec.errors import InvalidInputError
-from vqcodec.photos import CropSampler, load_folders
+from vqcodec.photos import CropSampler, load_folders, load_torchvision
 from vqcodec.train import learning_rate, resume, spread_levels, start
 
 TRAIN = TrainConfig(steps=12, batch=2, crop=64, warmup_steps=2)
@@ -87,6 +87,14 @@ def test_checkpoints_are_sharded_and_only_the_newest_two_stay(tmp_path: Path) ->
     step, tensors, texts = checkpoint.load(newest)
     assert (step, texts) == (3, {"model": "{}"})
     assert tensors["b"][0] == 3.0 and set(tensors) == {"a", "b", "c"}
+
+
+def test_torchvision_datasets_are_read_by_class_name(photo: np.ndarray, tmp_path: Path) -> None:
+    (tmp_path / "flowers").mkdir()
+    Image.fromarray(photo).save(tmp_path / "flowers" / "a.png")
+    assert np.array_equal(load_torchvision("ImageFolder", tmp_path)[0], photo)
+    with pytest.raises(InvalidInputError, match="NoSuchSet"):
+        load_torchvision("NoSuchSet", tmp_path)
 
 
 def test_folders_are_decoded_in_order(tmp_path: Path) -> None:

@@ -6,12 +6,15 @@ import sys
 import time
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from torch.utils.tensorboard import SummaryWriter
 
 from vqcodec.models import Losses
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 LINE_SECONDS = 30.0
 SMOOTHING = 0.98
@@ -22,8 +25,8 @@ class TrainingLog:
 
     def __init__(self, folder: Path, steps: int, start: int, quiet: bool) -> None:
         self.quiet = quiet
-        self.writer = None if quiet else SummaryWriter(str(folder), purge_step=start)
         self.console = Console(stderr=True)
+        self.writer = None if quiet else self._curves(folder, start)
         self.bar = Progress(
             TextColumn("step {task.completed}/{task.total}"),
             BarColumn(),
@@ -72,6 +75,14 @@ class TrainingLog:
                 self.writer.add_scalar(name, value, step)
         self._line(f"step {step} " + " ".join(f"{k.split('/')[1]} {v:.4g}" for k, v in values.items()))
 
+    def _curves(self, folder: Path, start: int) -> SummaryWriter | None:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            self._line("no TensorBoard curves: pip install 'vqcodec[train]' for them")
+            return None
+        return SummaryWriter(str(folder), purge_step=start)
+
     def _say(self, step: int, losses: Losses) -> None:
         now = time.monotonic()
         rate = self.pixels / max(now - self.since, 1e-9) / 1e6
@@ -83,6 +94,6 @@ class TrainingLog:
 
     def _line(self, text: str) -> None:
         if self.console.is_terminal:
-            self.bar.console.print(text)
+            self.console.print(text)
         else:
             print(text, file=sys.stderr, flush=True)

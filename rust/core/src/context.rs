@@ -94,6 +94,12 @@ impl ContextPrior {
         Self { channels: variables * head.features(), head, slices, kernel }
     }
 
+    /// Shape of the features that coding a tile of `height x width` keeps: channels, rows, columns.
+    pub fn features_shape(&self, height: usize, width: usize) -> [usize; 3] {
+        let [rows, columns] = FeatureGrid::size(height, width);
+        [self.channels, rows, columns]
+    }
+
     /// What the head says about the positions of one step, in raster order, where all codes are
     /// known: `(positions, outputs)` numbers and the number of outputs. For tests against other
     /// implementations of the network.

@@ -23,9 +23,14 @@ pub struct FeatureGrid {
 }
 
 impl FeatureGrid {
+    /// Rows and columns with margins for a tile of `height x width`.
+    pub fn size(height: usize, width: usize) -> [usize; 2] {
+        [height + 2 * REACH, width + 2 * REACH]
+    }
+
     /// A grid in which no code is known yet.
     pub fn new(height: usize, width: usize, channels: usize) -> Self {
-        let (rows, columns) = (height + 2 * REACH, width + 2 * REACH);
+        let [rows, columns] = Self::size(height, width);
         Self { channels, columns, features: vec![0; rows * columns * channels] }
     }
 

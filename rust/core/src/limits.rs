@@ -11,8 +11,8 @@ pub struct Limits {
     pub max_side: u32,
     /// Tiles over all levels: one rate-coded payload each.
     pub max_tiles: u64,
-    /// Codes of one level (variables x height x width). While a level is read, each takes 8 bytes of
-    /// memory (all tiles, then the grid), and those of the tiles in work 2 more for each feature.
+    /// Codes of one level (variables x height x width), and features of one tile. While a level is
+    /// read, a code takes 8 bytes of memory (in its tile, then in the grid) and a feature 2.
     pub max_codes: u64,
 }
 
@@ -40,13 +40,21 @@ impl Limits {
         within("tiles", tiles, self.max_tiles)
     }
 
-    /// Checks the size of one level's codes. The product cannot overflow before it is rejected.
-    pub fn check_codes(&self, variables: usize, height: usize, width: usize) -> Result<()> {
-        let codes = [height, width]
-            .iter()
-            .fold(variables as u64, |product, &side| product.saturating_mul(side as u64));
-        within("codes", codes, self.max_codes)
+    /// Checks the size of one level's codes.
+    pub fn check_codes(&self, [variables, height, width]: [usize; 3]) -> Result<()> {
+        within("codes", product([variables, height, width]), self.max_codes)
     }
+
+    /// Checks the size of the features of one tile: a file may choose its tiles, but not how much
+    /// memory they take.
+    pub fn check_features(&self, [channels, height, width]: [usize; 3]) -> Result<()> {
+        within("features of a tile", product([channels, height, width]), self.max_codes)
+    }
+}
+
+/// A number of elements that is rejected rather than overflowing.
+fn product(shape: [usize; 3]) -> u64 {
+    shape.iter().fold(1, |product: u64, &size| product.saturating_mul(size as u64))
 }
 
 fn within(what: &'static str, value: u64, limit: u64) -> Result<()> {

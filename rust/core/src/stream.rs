@@ -170,7 +170,9 @@ fn check_model(model: &Model, header: &Header, limits: &Limits) -> Result<()> {
     match header.levels[..] {
         [level] if level.stride_log2 == model.stride_log2 => {
             let (height, width) = header.grid(level);
-            limits.check_codes(model.prior.variables(), height, width)
+            limits.check_codes([model.prior.variables(), height, width])?;
+            let side = level.tile_side() as usize;
+            limits.check_features(model.prior.features_shape(height.min(side), width.min(side)))
         }
         _ => Err(Error::Corrupted { what: "the levels are not those of the model" }),
     }

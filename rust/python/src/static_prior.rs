@@ -43,7 +43,7 @@ impl StaticPrior {
             )));
         }
         let codes = py.detach(|| {
-            Limits::default().check_codes(variables, height, width)?;
+            Limits::default().check_codes([variables, height, width])?;
             self.0.decode(data, CodeGrid::zeros([variables, height, width]))
         });
         to_array(py, codes.map_err(to_python)?)
