@@ -84,7 +84,7 @@ impl Embedding {
         })
     }
 
-    /// The feature of a code that is a number: itself with [`NUMBER_BITS`] fractional bits, clamped.
+    /// The feature of a code that is a number: itself with 3 fractional bits, clamped.
     pub fn of_number(code: i32) -> i16 {
         const LIMIT: i32 = MAX_FEATURE >> NUMBER_BITS;
         (code.clamp(-LIMIT, LIMIT) << NUMBER_BITS) as i16
