@@ -25,7 +25,7 @@ VECTORS = Path(__file__).parents[1] / "tests" / "vectors"
 SMALL = {"prior_hidden": 24, "analysis_width": 8, "analysis_coarse_width": 8, "synthesis_width": 8}
 GRID = ModelConfig(channels=24, slices=(4, 8, 12), **SMALL)  # type: ignore[arg-type]
 BOOK = dataclasses.replace(
-    CODEBOOK, channels=24, slices=(2, 4), codebook_size=32, codebook_width=4, embedding=8, **SMALL
+    CODEBOOK, channels=24, slices=(2, 4), codebook_size=32, codebook_width=4, embedding=8, quality_levels=8, **SMALL
 )
 PICTURES = {"tile": (200, 333, 0), "tiles": (1500, 40, 61), "dot": (1, 1, 112)}  # height, width, quality
 

@@ -17,6 +17,8 @@ from pathlib import Path
 
 import torch
 
+from vqcodec.config import TrainConfig
+
 PLATEAU_CROP, DECAY_CROP = 160, 192
 # keep glibc from handing memory back between steps: 10 % of a CPU training step
 MALLOC = {
@@ -54,7 +56,8 @@ def main() -> None:
         *("--steps", str(options.steps)),
     ]
     environment = os.environ | ({} if cuda else {"OMP_NUM_THREADS": "1", **MALLOC})
-    plateau = [*command, "--crop", str(PLATEAU_CROP), "--until", str(options.steps * 3 // 4)]
+    plateau_steps = round(options.steps * (1.0 - TrainConfig().decay))
+    plateau = [*command, "--crop", str(PLATEAU_CROP), "--until", str(plateau_steps)]
     for phase in (plateau, [*command, "--crop", str(DECAY_CROP)]):
         subprocess.run(phase, env=environment, check=True)
 

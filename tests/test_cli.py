@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.metadata
 import io
 import json
@@ -10,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -110,6 +112,7 @@ def test_usage_errors_end_with_status_2(run: Run, arguments: str) -> None:
         "encode a.png --effort 2",
         "encode a.png --device tpu",
         "encode a.png -j -1",
+        "encode a.png -j 257",
         "encode a.png -q 100.1",
         "encode a.png -q -1",
         "encode a.png -q nan",
@@ -133,6 +136,7 @@ def test_usage_errors_end_with_status_2(run: Run, arguments: str) -> None:
         "decode a.vqc -o a",
         "decode a.vqc --format gif",
         "decode a.vqc --format png -o a.jpg",
+        "decode a.vqc --format pgm -o a.ppm",
         "decode a.vqc b.vqc -o a.png",
         "decode a.vqc --model nowhere",
         "decode folder",
@@ -231,6 +235,10 @@ def test_formats_that_cannot_hold_the_picture(run: Run, encoded: Path, tmp_path:
     ran = run("decode", encoded / "out/b/alpha.vqc", "-o", tmp_path / "a.jpg")
     assert ran.status == 1 and tree(tmp_path) == set()
     check_lines(ran, "JPEG cannot hold transparency")
+    ran = run("decode", encoded / "out/a.vqc", encoded / "out/b/gray.vqc", "--format", "pgm", "--output-dir", tmp_path)
+    assert ran.status == 1 and tree(tmp_path) == {"gray.pgm"}
+    check_lines(ran, "PGM cannot hold colour", "gray.pgm: 33x17", "1 of 2 files failed")
+    assert (tmp_path / "gray.pgm").read_bytes().startswith(b"P5")
 
 
 def test_a_missing_output_folder_is_named(run: Run, encoded: Path, tmp_path: Path) -> None:
@@ -289,6 +297,20 @@ def test_damaged_files_are_named_and_never_decoded(run: Run, encoded: Path, tmp_
             vqcodec.verify((tmp_path / name).read_bytes())
 
 
+@posix
+def test_endless_input_is_not_read_to_its_end(run: Run, encoded: Path, tmp_path: Path) -> None:
+    for command in (["info", "/dev/zero"], ["verify", "/dev/zero"], ["decode", "/dev/zero", "-o", tmp_path / "a.png"]):
+        ran = run(*command)
+        assert ran.status == 1
+        check_lines(ran, "/dev/zero: not a vqcodec file")
+    (tmp_path / "vast.vqc").write_bytes((encoded / "out/a.vqc").read_bytes())
+    os.truncate(tmp_path / "vast.vqc", 1 << 40)
+    assert run("info", tmp_path / "vast.vqc").status == 0
+    ran = run("verify", tmp_path / "vast.vqc")
+    assert ran.status == 1
+    check_lines(ran, "trailing bytes")
+
+
 # info, verify, models
 
 
@@ -338,16 +360,34 @@ def test_binary_data_is_not_written_to_a_terminal(encoded: Path) -> None:
     os.close(follower)
 
 
+def open_once_read(fifo: Path, process: subprocess.Popen[bytes]) -> int:
+    """Open a named pipe for writing as soon as the process reads it."""
+    deadline = time.monotonic() + 120
+    while process.poll() is None and time.monotonic() < deadline:
+        try:
+            return os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)
+        except OSError as error:
+            assert error.errno == errno.ENXIO
+            time.sleep(0.02)
+    raise AssertionError("the program never read its input")
+
+
 @posix
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupt_leaves_nothing_behind(tmp_path: Path, number: signal.Signals, status: int) -> None:
+    def with_default_handling() -> None:
+        signal.signal(number, signal.SIG_DFL)  # a shell's background jobs, maybe this one, ignore SIGINT
+
     os.mkfifo(tmp_path / "slow.png")
     command = [*PROGRAM, "encode", "slow.png"]
-    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE) as process:
-        writer = open(tmp_path / "slow.png", "wb")  # noqa: SIM115 - opens when the program has begun to read
-        process.send_signal(number)
-        _, errors = process.communicate(timeout=60)
-        writer.close()
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, preexec_fn=with_default_handling) as process:
+        try:
+            writer = open_once_read(tmp_path / "slow.png", process)
+            process.send_signal(number)
+            _, errors = process.communicate(timeout=60)
+            os.close(writer)
+        finally:
+            process.kill()
     assert process.returncode == status and b"Traceback" not in errors
     assert tree(tmp_path) == {"slow.png"}
 

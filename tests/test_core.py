@@ -197,6 +197,16 @@ class TestMisuse:
                 _core.write_file(model, 64, 64, 0, levels)
         with pytest.raises(errors.InvalidInputError, match="33 is above the model's 32"):
             _core.write_file(model, 64, 64, 33, [codes])
+        with pytest.raises(errors.LimitError, match="1048592 pixels on the longer side"):
+            _core.write_file(model, 2**20 + 16, 16, 0, [random_codes(1, 2**16 + 1)])
+        data = write(model, codes, threads=2**40)
+        np.testing.assert_array_equal(_core.read_codes(model, data, threads=2**40)[0], codes)
+        with pytest.raises(errors.InvalidInputError, match="threads: -1 is negative"):
+            write(model, codes, threads=-1)
+        with pytest.raises(errors.InvalidInputError, match="threads: -2 is negative"):
+            _core.read_codes(model, data, threads=-2)
+        with pytest.raises(errors.InvalidInputError, match="threads: -3 is negative"):
+            _core.cross_entropy(model, 0, [codes], threads=-3)
         with pytest.raises(OverflowError):
             _core.write_file(model, -1, 64, 0, [codes])
         with pytest.raises(TypeError):

@@ -117,14 +117,18 @@ def test_integer_prior_costs_what_the_float_prior_says(config: ModelConfig, qual
 
 def test_model_file_says_what_it_is(tmp_path: Path) -> None:
     path = tmp_path / "tiny.safetensors"
-    path.write_bytes(export_model(random_model(GRID), name="tiny", description="for tests"))
+    network = random_model(GRID)
+    path.write_bytes(export_model(network, name="tiny", description="for tests"))
     info = weights.resolve(path)
     assert (info.name, info.description, info.stride, info.quality_levels) == ("tiny", "for tests", 16, 8)
     assert info.model_id == _core.Model(path.read_bytes()).id
     restored = weights.load_networks(info)
     image = torch.rand(1, 3, 64, 64)
     assert restored.config == GRID
-    assert torch.equal(restored.analyze(image, torch.ones(1)), restored.analyze(image, torch.ones(1)))
+    codes = network.analyze(image, torch.ones(1))
+    assert (restored.analyze(image, torch.ones(1)) == codes).float().mean() > 0.99  # float16 moves a rounding or two
+    shown, expected = (model.synthesize(codes, torch.ones(1)) for model in (restored, network))
+    assert torch.allclose(shown, expected, atol=2e-3)
     assert json.loads(_core.Model(path.read_bytes()).config)["model"]["slices"] == [3, 5, 16]
 
 
@@ -148,3 +152,34 @@ def test_broken_model_files_have_a_named_error(tmp_path: Path) -> None:
         _core.Model(path.read_bytes())
     with pytest.raises(ModelMissingError, match="neither a built-in name"):
         weights.resolve("no-such-model")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        ('\\"synthesis_blocks\\": 5', '\\"synthesis_blocks\\": 5000000', "synthesis_blocks must be"),
+        ('\\"synthesis_blocks\\": 5', '\\"synthesis_blocks\\": \\"5\\"', "synthesis_blocks must be"),
+        ('\\"stride\\": 16', '\\"stride\\": 32', "shape differ"),
+        ('\\"seed\\"', '\\"seeds\\"', None),
+    ],
+)
+def test_model_config_is_checked_before_it_is_built(tmp_path: Path, old: str, new: str, reason: str | None) -> None:
+    good = export_model(random_model(GRID), name="tiny", description="", provenance={"seed": 1})
+    length = int.from_bytes(good[:8], "little")
+    header = good[8 : 8 + length].decode().rstrip()
+    assert old in header
+    changed = header.replace(old, new).encode()
+    path = tmp_path / "changed.safetensors"
+    path.write_bytes(len(changed).to_bytes(8, "little") + changed + good[8 + length :])
+    if reason is None:
+        weights.load_networks(weights.resolve(path))
+    else:
+        with pytest.raises(InvalidModelError, match=reason):
+            weights.load_networks(weights.resolve(path))
+
+
+def test_deeply_nested_metadata_is_refused(tmp_path: Path) -> None:
+    header = b'{"__metadata__":' + b"[" * 100_000
+    (tmp_path / "deep.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+    with pytest.raises(InvalidModelError, match="not a vqcodec model file"):
+        weights.resolve(tmp_path / "deep.safetensors")

@@ -12,11 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from icc import gray_profile, rgb_profile
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, features
 
 from vqcodec.errors import CorruptedError, LimitError, UnsupportedImageError
 from vqcodec.pixels import (
     MAX_PIXELS,
+    MAX_SIDE,
     WARN_PIXELS,
     Picture,
     alpha_from_bytes,
@@ -179,6 +180,31 @@ def test_sixteen_bit_gray_with_alpha_stays_gray() -> None:
     rows = b"\0" + struct.pack(">4H", 65535, 0, 257, 65535)
     picture = open_image(png(2, 1, 16, 4, rows))
     assert picture.gray and to_array(picture).tolist() == [[[255, 0], [1, 255]]]
+
+
+@pytest.mark.parametrize("options", [{}, {"no_jp2": True}])
+def test_sixteen_bit_jpeg_2000(options: dict[str, object]) -> None:
+    deep = np.arange(65536, dtype=np.uint16).reshape(256, 256)
+    picture = open_image(saved(Image.fromarray(deep), "JPEG2000", **options))
+    assert picture.gray and np.array_equal(to_array(picture), np.rint(deep / 257).astype(np.uint8))
+    assert picture.notes == ("16-bit samples reduced to 8 bits",)
+    plain = open_image(saved(Image.fromarray(noise(16, 16, 3)), "JPEG2000", **options))
+    assert plain.notes == () and not plain.gray
+    data = bytearray(saved(Image.fromarray(noise(16, 16, 3)), "JPEG2000", **options))
+    depths = data.find(b"\xff\x4f\xff\x51") + 42
+    data[depths : depths + 9 : 3] = bytes([11, 11, 11])
+    assert open_image(bytes(data)).notes == ("12-bit samples reduced to 8 bits",)
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="Pillow without AVIF")
+def test_deep_avif_is_noted() -> None:
+    data = saved(Image.fromarray(noise(16, 16, 3)), "AVIF")
+    assert open_image(data).notes == ()
+    deep = bytearray(data)
+    deep[data.find(b"av1C") + 6] |= 0x40
+    place = data.find(b"pixi") + 9
+    deep[place : place + 3] = bytes([10, 10, 10])
+    assert open_image(bytes(deep)).notes == ("10-bit samples reduced to 8 bits",)
 
 
 def test_sixteen_bit_pnm() -> None:
@@ -353,11 +379,30 @@ def test_limits_bite_before_anything_is_decoded(photo_path: Path) -> None:
 def test_large_pictures_warn() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        check_size(1, WARN_PIXELS)
+        check_size(5461, WARN_PIXELS // 5461)
     with pytest.warns(Image.DecompressionBombWarning):
-        check_size(1, MAX_PIXELS)
+        check_size(MAX_PIXELS // 13_378, 13_378)
     with pytest.raises(LimitError):
-        check_size(1, MAX_PIXELS + 1)
+        check_size(13_378, 13_378)
+
+
+def test_long_sides_are_refused() -> None:
+    check_size(1, MAX_SIDE)
+    long = np.zeros((1, MAX_SIDE + 1), np.uint8)
+    for image in (long, Image.fromarray(long)):
+        with pytest.raises(LimitError, match="side"):
+            from_image(image)
+    with pytest.raises(LimitError, match="side"):
+        open_image(saved(Image.fromarray(long)))
+    with pytest.raises(LimitError, match="side"):
+        check_size(MAX_SIDE + 1, 1, max_pixels=1 << 40)
+
+
+def test_large_pillow_images_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(check_size, "__defaults__", (15,))
+    with pytest.raises(LimitError):
+        from_image(Image.new("L", (4, 4)))
+    assert open_image(saved(Image.new("L", (4, 4))), max_pixels=16).pixels.shape == (4, 4, 3)
 
 
 # saving
@@ -393,6 +438,13 @@ def test_formats_refuse_what_they_cannot_hold() -> None:
         save_image(Picture(np.zeros((1, 16384, 3), np.uint8)), io.BytesIO(), "WEBP")
     with pytest.raises(UnsupportedImageError, match="EPS"):
         save_image(from_image(noise(4, 4)), io.BytesIO(), "EPS")
+    with pytest.raises(UnsupportedImageError, match="65500"):
+        save_image(Picture(np.zeros((1, 65501, 3), np.uint8)), io.BytesIO(), "JPEG")
+    save_image(Picture(np.zeros((1, 65500, 3), np.uint8)), io.BytesIO(), "JPEG")
+    with pytest.raises(UnsupportedImageError, match="colour"):
+        save_image(from_image(noise(4, 4, 3)), io.BytesIO(), "PGM")
+    save_image(from_image(noise(4, 4)), pgm := io.BytesIO(), "PGM")
+    assert pgm.getvalue().startswith(b"P5")
 
 
 # the alpha channel inside a .vqc file

@@ -29,9 +29,18 @@ def test_crops_are_a_function_of_step_and_rank() -> None:
     assert not np.array_equal(first, sampler.batch(6, 0, 4))
 
 
-def test_too_small_pictures_are_refused() -> None:
-    with pytest.raises(InvalidInputError, match="smaller than the model's stride"):
+def test_pictures_smaller_than_the_crop_are_left_out_aloud() -> None:
+    photos = [np.zeros((side, 90, 3), np.uint8) for side in (40, 80, 90)]
+    sampler = CropSampler(photos, 64, 32, seed=0)
+    assert (sampler.crop, len(sampler.photos)) == (64, 2)
+    assert sampler.notes == ["1 pictures smaller than 64 pixels left out"]
+    sampler = CropSampler(photos, 192, 32, seed=0)
+    assert (sampler.crop, len(sampler.photos)) == (64, 2)
+    assert len(sampler.notes) == 2
+    with pytest.raises(InvalidInputError, match="no picture is as large"):
         CropSampler([np.zeros((20, 90, 3), np.uint8)], 64, 32, seed=0)
+    with pytest.raises(InvalidInputError, match="multiples of 32"):
+        CropSampler(photos, 72, 32, seed=0)
 
 
 def test_levels_are_stratified_over_the_processes() -> None:
@@ -46,6 +55,7 @@ def test_learning_rate_warms_up_holds_and_falls_to_zero() -> None:
     assert rates[0] == pytest.approx(0.01)
     assert set(rates[100:750]) == {1.0}
     assert rates[-1] == pytest.approx(1 / 250)
+    assert learning_rate(config, 1001) == 0.0
 
 
 @ALL
@@ -78,9 +88,13 @@ def test_training_lowers_the_loss(photo: np.ndarray) -> None:
 
 def test_checkpoints_are_sharded_and_only_the_newest_two_stay(tmp_path: Path) -> None:
     big = torch.zeros(checkpoint.SHARD_BYTES // 4 - 100)
+    (tmp_path / "step-by-step").mkdir()
+    (tmp_path / "step-00000000 of mine").mkdir()
+    (tmp_path / ".writing-00000002").mkdir()
     for step in (1, 2, 3):
         checkpoint.save(tmp_path, step, {"a": big, "b": big + step, "c": torch.ones(3)}, {"model": "{}"})
-    assert [p.name for p in sorted(tmp_path.iterdir())] == ["step-00000002", "step-00000003"]
+    names = ["step-00000000 of mine", "step-00000002", "step-00000003", "step-by-step"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
     newest = checkpoint.latest(tmp_path)
     assert newest is not None
     assert max(f.stat().st_size for f in newest.iterdir()) < 16 << 20

@@ -4,8 +4,9 @@ All functions release the GIL while they work. Bytes are `bytes`; arrays must ha
 stated dtype and be C-contiguous, they are never converted silently (TypeError for a wrong dtype,
 InvalidInputError for a wrong shape or layout). Errors are those of :mod:`vqcodec.errors`.
 
-`threads = 0` means as many as there are cores; results never depend on it. `max_pixels` bounds
-width x height of the pictures that are read (LimitError above it).
+`threads = 0` means as many as there are cores, more than 256 mean 256 and negative numbers are an
+InvalidInputError; results never depend on it. `max_pixels` bounds width x height of the pictures
+that are read (LimitError above it).
 """
 
 from collections.abc import Sequence
@@ -133,7 +134,8 @@ def write_file(
     """Return the file of a picture, and the bits of information in its codes (see cross_entropy).
 
     `codes` holds one int32 (n, h, w) array for each level, within 16 bits, h and w being height
-    and width divided by the level's stride, rounded up. `quality` is in 1/16 of a level.
+    and width divided by the level's stride, rounded up. `quality` is in 1/16 of a level. LimitError
+    where no reader would take the file, whatever its `max_pixels`.
     """
 
 def read_codes(model: Model, data: bytes, max_pixels: int = 178_956_970, threads: int = 0) -> list[NDArray[np.int32]]:
@@ -143,7 +145,10 @@ def read_codes(model: Model, data: bytes, max_pixels: int = 178_956_970, threads
     """
 
 def cross_entropy(model: Model, quality: int, codes: Sequence[NDArray[np.int32]], threads: int = 0) -> float:
-    """Return the bits of information in codes under the integer prior: what an ideal coder writes."""
+    """Return the bits of information in codes under the integer prior: what an ideal coder writes.
+
+    The number is that of `write_file`, but nothing is written.
+    """
 
 def head_outputs(model: Model, quality: int, codes: NDArray[np.int32], slice: int, step: int) -> NDArray[np.int32]:
     """Return the prior's parameters at the positions of one step, all codes being known.

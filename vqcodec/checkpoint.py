@@ -7,7 +7,7 @@ saves, so that a run that was killed and resumed follows the same loss curve as 
 from __future__ import annotations
 
 import json
-import os
+import re
 import shutil
 from pathlib import Path
 
@@ -25,15 +25,18 @@ KEEP = 2
 def save(folder: Path, step: int, tensors: dict[str, Tensor], texts: dict[str, str]) -> Path:
     """Write a checkpoint `folder/step-NNNNNNNN` (a rename makes it appear whole) and drop all but the newest two."""
     target = folder / f"step-{step:08d}"
-    scratch = folder / f".writing-{step:08d}-{os.getpid()}"
-    scratch.mkdir(parents=True)
+    if target.exists():  # a run that resumed from an older step: the same state again
+        return target
+    folder.mkdir(parents=True, exist_ok=True)
+    for stale in folder.glob(".writing-*"):  # of a run that was killed
+        shutil.rmtree(stale)
+    scratch = folder / f".writing-{step:08d}"
+    scratch.mkdir()
     for number, names in enumerate(_shards(tensors)):
         save_file({name: tensors[name].contiguous() for name in names}, scratch / f"state-{number}.safetensors")
     (scratch / "run.json").write_text(json.dumps({"step": step, **texts}))
-    if target.exists():
-        shutil.rmtree(target)
     scratch.rename(target)
-    for old in sorted(folder.glob("step-*"))[:-KEEP]:
+    for old in _complete(folder)[:-KEEP]:
         shutil.rmtree(old)
     return target
 
@@ -56,8 +59,14 @@ def latest(folder: Path) -> Path | None:
     """The newest complete checkpoint below `folder`, or the folder itself where it is one."""
     if (folder / "run.json").exists():
         return folder
-    found = sorted(folder.glob("step-*/run.json"))
-    return found[-1].parent if found else None
+    found = _complete(folder)
+    return found[-1] if found else None
+
+
+def _complete(folder: Path) -> list[Path]:
+    """The checkpoints of a folder, oldest first; whatever else lies there is not ours."""
+    found = (path.parent for path in folder.glob("step-*/run.json"))
+    return sorted(path for path in found if re.fullmatch(r"step-\d{8}", path.name))
 
 
 def _shards(tensors: dict[str, Tensor]) -> list[list[str]]:

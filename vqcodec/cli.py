@@ -8,6 +8,8 @@ import math
 import os
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import asdict
 from io import BytesIO
 from pathlib import Path
@@ -32,17 +34,22 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+READ_BYTES = 8 << 20  # at a time; no header is longer: at most 2^20 tiles, whose sizes take 5 bytes each
+
 Inputs = Annotated[list[str], typer.Argument(metavar="IN...", help="Files; - is standard input.")]
 Output = Annotated[str | None, typer.Option("--output", "-o", help="Output file; - is standard output.")]
 OutputDir = Annotated[Path | None, typer.Option(help="Folder for the outputs; made where missing.")]
 Standard = Annotated[bool, typer.Option("--stdout", "-c", help="Write to standard output.")]
 Force = Annotated[bool, typer.Option("--force", "-f", help="Replace existing files.")]
 ModelFile = Annotated[str | None, typer.Option("--model", help="Model file, where it is not built in.")]
-Threads = Annotated[int, typer.Option("--threads", "-j", min=0, help="Threads; 0 uses all cores.")]
+Threads = Annotated[int, typer.Option("--threads", "-j", min=0, max=256, help="Threads; 0 uses all cores.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Say nothing but errors.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a file on standard output.")]
 Device = Annotated[Literal["cpu", "cuda"], typer.Option(help="Where the encoder's network runs.")]
 Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="Encode the images inside folders.")]
+Quality = Annotated[
+    float | None, typer.Option("--quality", "-q", show_default="50", help="0 (smallest) to 100 (best).")
+]
 NoVerify = Annotated[bool, typer.Option("--no-verify", help="Skip decoding what was encoded.")]
 Format = Annotated[str | None, typer.Option(help="Image format: png (default), webp, tiff, bmp, ppm, jpg.")]
 
@@ -52,7 +59,7 @@ def encode(
     inputs: Inputs,
     output: Output = None,
     output_dir: OutputDir = None,
-    quality: Annotated[float, typer.Option("--quality", "-q", help="0 (smallest) to 100 (best).")] = 50.0,
+    quality: Quality = None,
     model: Annotated[str, typer.Option(help="Built-in model by name, or a model file.")] = "photo",
     device: Device = "cpu",
     recursive: Recursive = False,
@@ -64,21 +71,24 @@ def encode(
     quiet: Quiet = False,
 ) -> None:
     """Encode images to .vqc files, beside each input unless told otherwise."""
-    if not (math.isfinite(quality) and 0 <= quality <= 100):
+    if quality is not None and not (math.isfinite(quality) and 0 <= quality <= 100):
         usage_error("--quality must lie between 0 and 100")
     jobs = _plan(inputs, _destination(output, output_dir, standard), ".vqc", IMAGE_SUFFIXES, recursive)
     if records and jobs[0].target is None:
         usage_error("--json and the encoded bytes cannot both go to standard output")
     messages = Messages(quiet=quiet, records=records)
     codec = _load(model, device)
+    if quality is not None and codec.info.quality_levels == 1 and not quiet:
+        say("note", f"model {codec.name} has one quality: -q is ignored")
+    level = 50.0 if quality is None else quality
     from vqcodec.pixels import open_image
 
     for job in messages.each(jobs):
         with messages.work(job.source):
             _prepare(job, force, output_dir)
-            picture = open_image(job.source or _read(None))
+            picture = open_image(job.source or sys.stdin.buffer.read())
             messages.notes(picture.notes)
-            data, report = codec.encode_report(picture, quality, verify=not no_verify, threads=threads)
+            data, report = codec.encode_report(picture, level, verify=not no_verify, threads=threads)
             _write(job, data, force=force, reread=not no_verify)
             record = asdict(report) | {"bpp": report.bpp, "notes": picture.notes}
             messages.done(job.target, _summary(report), record)
@@ -105,8 +115,7 @@ def decode(
     suffix = f".{format or 'png'}".lower() if destination.file is None else destination.file.suffix.lower()
     if suffix not in SAVE_FORMATS:
         usage_error(f"cannot write '{suffix}' images: choose one of {', '.join(sorted(SAVE_FORMATS))}")
-    saved_as = SAVE_FORMATS[suffix].name
-    if format is not None and getattr(SAVE_FORMATS.get(f".{format}".lower()), "name", None) != saved_as:
+    if format is not None and SAVE_FORMATS.get(f".{format}".lower()) != SAVE_FORMATS[suffix]:
         usage_error(f"--format {format} contradicts the name of the output file")
     jobs = _plan(inputs, destination, suffix, frozenset({".vqc"}))
     messages = Messages(quiet=quiet)
@@ -115,10 +124,10 @@ def decode(
     for job in messages.each(jobs):
         with messages.work(job.source):
             _prepare(job, force, output_dir)
-            data = _read(job.source)
+            data = b"".join(_read(job.source))
             picture = codec_for(data, model).decode_picture(data, threads=threads)
             image = BytesIO()
-            messages.notes(picture.notes + save_image(picture, image, saved_as))
+            messages.notes(picture.notes + save_image(picture, image, suffix[1:]))
             _write(job, image.getvalue(), force=force)
             messages.done(job.target, f"{picture.pixels.shape[1]}x{picture.pixels.shape[0]}", {})
     messages.finish()
@@ -136,11 +145,13 @@ def info(
     messages = Messages()
     source = _path(file)
     with messages.work(source):
-        data = _read(source)
-        facts = header_facts(read_header(data))
+        pieces = _read(source)
+        head = next(pieces)
+        facts = header_facts(read_header(head))
         typer.echo(json.dumps(facts) if records else "\n".join(lines(facts)))
-        if len(data) < facts["bytes"]:
-            raise TruncatedError(f"truncated: {len(data)} of {facts['bytes']} bytes are there")
+        there = len(head) + sum(map(len, pieces))
+        if there < facts["bytes"]:
+            raise TruncatedError(f"truncated: {there} of {facts['bytes']} bytes are there")
     messages.finish()
 
 
@@ -154,7 +165,7 @@ def verify(inputs: Inputs, model: ModelFile = None, threads: Threads = 0, quiet:
         _load(model)
     for job in messages.each([Job(_path(name), None) for name in inputs]):
         with messages.work(job.source):
-            header = vqcodec.verify(_read(job.source), model, threads=threads)
+            header = vqcodec.verify(b"".join(_read(job.source)), model, threads=threads)
             if not quiet:
                 size = f"{header.width}x{header.height}, {header.file_bytes} bytes"
                 typer.echo(f"{messages.current}: ok, {size}")
@@ -238,8 +249,25 @@ def _prepare(job: Job, force: bool, output_dir: Path | None) -> None:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(job.target))
 
 
-def _read(source: Path | None) -> bytes:
-    return sys.stdin.buffer.read() if source is None else source.read_bytes()
+def _read(source: Path | None) -> Iterator[bytes]:
+    """A .vqc file in pieces, the header whole in the first; what has no good header is refused early.
+
+    Reading ends, within a piece, one byte behind the size that the header states: enough to see that more follows.
+    """
+    from vqcodec._core import read_header
+
+    with nullcontext(sys.stdin.buffer) if source is None else source.open("rb") as stream:
+        piece = stream.read(4096)
+        try:
+            header = read_header(piece)
+        except TruncatedError:
+            piece += stream.read(READ_BYTES)
+            header = read_header(piece)
+        left = header.file_bytes + 1
+        while piece:
+            yield piece
+            left -= len(piece)
+            piece = stream.read(min(max(left, 0), READ_BYTES))
 
 
 def _write(job: Job, data: bytes, *, force: bool, reread: bool = False) -> None:

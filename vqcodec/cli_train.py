@@ -30,12 +30,15 @@ def train(
     Under `torchrun --nproc-per-node N -m vqcodec train ...` the batch is shared by N processes.
     """
     from vqcodec import checkpoint
+    from vqcodec.errors import InvalidInputError
     from vqcodec.photos import CropSampler, load_folders, load_torchvision
     from vqcodec.progress import TrainingLog
-    from vqcodec.train import connect, resume, run, start
+    from vqcodec.train import connect, disconnect, resume, run, start
 
     if preset not in PRESETS:
         raise typer.BadParameter(f"unknown preset {preset!r}", param_hint="--preset")
+    if until is not None and until > steps:
+        raise typer.BadParameter("lies beyond --steps", param_hint="--until")
     device = connect()
     photos = []
     for source in sources:
@@ -48,10 +51,15 @@ def train(
     sampler = CropSampler(photos, crop, 2 * PRESETS[preset].stride, seed)
     if found:
         trainer = resume(found, device, steps=steps, batch=batch, crop=crop)
+        if trainer.model.config != PRESETS[preset] or trainer.config.seed != seed:
+            raise InvalidInputError(f"{output} holds a run of another preset or seed")
     else:
         trainer = start(PRESETS[preset], config, sampler, device)
     with TrainingLog(output, steps, trainer.step, quiet=trainer.rank != 0) as log:
+        for note in sampler.notes:
+            log.note(note)
         run(trainer, sampler, held_out, output, log, until or steps, checkpoint_steps)
+    disconnect()
 
 
 def export(

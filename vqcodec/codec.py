@@ -42,7 +42,7 @@ class Report:
 
     @property
     def overhead(self) -> float:
-        """Bytes of the file beyond the prior's cross entropy, as a share of the latter."""
+        """Bytes of the file, alpha channel included, beyond the prior's cross entropy, as a share of the latter."""
         return self.file_bytes / max(self.model_bits / 8.0, 1e-9) - 1.0
 
 
@@ -102,7 +102,7 @@ class Codec:
         alpha = None if picture.alpha is None else pixels.alpha_to_bytes(picture.alpha)
         data, bits = _core.write_file(self._model, width, height, position, codes, picture.gray, alpha, threads)
         if verify:
-            self._verify(data, codes, threads)
+            self._verify(data, codes, picture.alpha, threads)
         return data, Report(width, height, len(data), bits, self.model_id, quality)
 
     def decode(self, data: bytes, *, max_pixels: int = MAX_PIXELS, threads: int = 0) -> np.ndarray:
@@ -113,6 +113,7 @@ class Codec:
         """`decode` as a `Picture` (RGB pixels, gray flag, alpha)."""
         codes = self.codes(data, max_pixels=max_pixels, threads=threads)
         header = _core.read_header(data, max_pixels)
+        pixels.check_size(header.height, header.width, max_pixels)
         full = self._transform.synthesize(codes[0], header.quality / QUALITY_STEPS, threads)
         rgb = np.ascontiguousarray(full[: header.height, : header.width])
         if header.gray:
@@ -131,10 +132,15 @@ class Codec:
             raise InvalidInputError(f"quality {quality} is not between 0 and 100")
         return round(quality / 100.0 * (self.info.quality_levels - 1) * QUALITY_STEPS)
 
-    def _verify(self, data: bytes, codes: list[np.ndarray], threads: int) -> None:
+    def _verify(self, data: bytes, codes: list[np.ndarray], alpha: np.ndarray | None, threads: int) -> None:
         again = _core.read_codes(self._model, data, threads=threads)
         if not all(np.array_equal(a, b) for a, b in zip(again, codes, strict=True)):
             raise CorruptedError("the encoded bytes do not decode to the codes they were made from")
+        stored = _core.read_alpha(data)
+        if alpha is not None and (
+            stored is None or not np.array_equal(alpha, pixels.alpha_from_bytes(stored, *alpha.shape))
+        ):
+            raise CorruptedError("the encoded bytes do not decode to the alpha channel they were made from")
 
 
 def _as_gray(rgb: np.ndarray) -> np.ndarray:
@@ -153,9 +159,11 @@ def load(model: str | Path = weights.DEFAULT, device: str = "cpu") -> Codec:
     return _cached(weights.resolve(model), device)
 
 
-def codec_for(data: bytes, model: str | Path | None = None, device: str = "cpu") -> Codec:
+def codec_for(
+    data: bytes, model: str | Path | None = None, device: str = "cpu", *, max_pixels: int = MAX_PIXELS
+) -> Codec:
     """The codec that a file needs: the given model, else the built-in one with the id in its header."""
-    header = _core.read_header(data)
+    header = _core.read_header(data, max_pixels)
     return load(model, device) if model else _cached(weights.find(header.model_id), device)
 
 
@@ -164,22 +172,22 @@ def encode(image: Picture | Image.Image | np.ndarray, quality: float = 50.0, *, 
     return load(model).encode(image, quality)
 
 
-def decode(data: bytes) -> np.ndarray:
-    """Mirror of `encode`: the file names its model, uint8 array out."""
-    return codec_for(data).decode(data)
+def decode(data: bytes, *, model: str | Path | None = None, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """Mirror of `encode`: the file names its model (`model` gives its file where it is not built in)."""
+    return codec_for(data, model, max_pixels=max_pixels).decode(data, max_pixels=max_pixels)
 
 
-def codes(data: bytes) -> list[np.ndarray]:
+def codes(data: bytes, *, model: str | Path | None = None, max_pixels: int = MAX_PIXELS) -> list[np.ndarray]:
     """Codes of a file, one int32 array (N, h, w) per level."""
-    return codec_for(data).codes(data)
+    return codec_for(data, model, max_pixels=max_pixels).codes(data, max_pixels=max_pixels)
 
 
 def verify(
     data: bytes, model: str | Path | None = None, *, max_pixels: int = MAX_PIXELS, threads: int = 0
 ) -> _core.Header:
-    """Check a file wholly without torch: checksums, model, every code; returns its header."""
+    """Check a file wholly without torch: checksums, model, every code and the alpha channel; returns its header."""
     header = _core.verify_checksums(data, max_pixels)
-    codec_for(data, model).codes(data, max_pixels=max_pixels, threads=threads)
+    codec_for(data, model, max_pixels=max_pixels).codes(data, max_pixels=max_pixels, threads=threads)
     stored = _core.read_alpha(data, max_pixels)
     if stored is not None:
         pixels.alpha_from_bytes(stored, header.height, header.width)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
 T = TypeVar("T")
+MAX_COUNT = 4096  # of any width, block count or codebook size
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,39 @@ class ModelConfig:
     codebook_width: int = 64  # codebook quantiser: D
     embedding: int = 16  # codebook quantiser: features the prior sees of one index
 
+    def __post_init__(self) -> None:
+        """Raise ValueError for a shape that no model has: a model file may come from anywhere."""
+        counts = {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.type == "int"}
+        for name, value in {**counts, **{f"slices[{i}]": size for i, size in enumerate(self.slices)}}.items():
+            if type(value) is not int or not 1 <= value <= MAX_COUNT:
+                raise ValueError(f"{name} must be a whole number of 1 to {MAX_COUNT}, not {value!r}")
+        if self.transform not in ("residual", "plain") or self.quantizer not in ("grid", "codebook"):
+            raise ValueError(f"no such transform and quantizer: {self.transform!r}, {self.quantizer!r}")
+        if not 0.0 < self.lambda_min <= self.lambda_max < 1e6:
+            raise ValueError("lambda_min and lambda_max must be positive, in this order")
+        width = self.codebook_width * sum(self.slices) if self.quantizer == "codebook" else sum(self.slices)
+        plain = self.transform == "plain"
+        if plain and (self.quantizer, len(self.slices), self.slices[0]) != ("codebook", 1, 1):
+            raise ValueError("the plain transform goes with one codebook")
+        if not plain and width != self.channels:
+            raise ValueError(f"{self.channels} channels cannot be cut into slices {self.slices}")
+
+    @property
+    def reach(self) -> int:
+        """Codes on each side that a pixel or a code can depend on through a transform, at most."""
+        if self.transform == "plain":
+            return 6
+        analysis = self.analysis_coarse_blocks + 0.5 * self.analysis_blocks + 1.0
+        synthesis = self.synthesis_coarse_blocks + 0.5 * self.synthesis_blocks
+        return math.ceil(max(analysis, synthesis))
+
+    def runtime(self) -> dict[str, Any]:
+        """What the Rust runtime has to know of a model."""
+        prior: dict[str, Any] = {"slices": list(self.slices), "hidden": self.prior_hidden, "head": "logistic"}
+        if self.quantizer == "codebook":
+            prior |= {"head": "categorical", "alphabet": self.codebook_size, "embedding": self.embedding}
+        return {"stride": self.stride, "quality_levels": self.quality_levels, "prior": prior}
+
     @property
     def stride(self) -> int:
         """Pixels per code along one side."""
@@ -61,8 +96,17 @@ PLAIN = ModelConfig(
 )
 """The textbook VQ-VAE (van den Oord et al. 2017): strided convolutions, one codebook, one rate."""
 
-CODEBOOK = ModelConfig(quantizer="codebook", channels=64, slices=(4, 12), codebook_size=256, codebook_width=4)
-"""Learned product codebook on the residual transform: 16 groups of 4 channels, 256 codes each."""
+CODEBOOK = ModelConfig(
+    quantizer="codebook",
+    channels=64,
+    quality_levels=1,
+    lambda_min=0.005,
+    lambda_max=0.005,
+    slices=(4, 12),
+    codebook_size=256,
+    codebook_width=4,
+)
+"""Learned product codebook on the residual transform: 16 groups of 4 channels, 256 codes each, one rate."""
 
 PRESETS: dict[str, ModelConfig] = {"photo": ModelConfig(), "plain": PLAIN, "codebook": CODEBOOK}
 

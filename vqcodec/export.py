@@ -38,9 +38,12 @@ def export_checkpoint(folder: Path, *, name: str, description: str) -> bytes:
     if found is None:
         raise InvalidModelError(f"no checkpoint in {folder}")
     step, tensors, texts = checkpoint.load(found)
-    model = VQVAE(from_json(ModelConfig, texts["model"]))
     state = {key.partition(".")[2]: value for key, value in tensors.items() if key.startswith(("average.", "buffer."))}
-    model.load_state_dict(state)
+    try:
+        model = VQVAE(from_json(ModelConfig, texts["model"]))
+        model.load_state_dict(state)
+    except (KeyError, ValueError, RuntimeError) as error:
+        raise InvalidModelError(f"{found} does not fit this version: {error}") from error
     provenance = {"step": step, "train": json.loads(texts["train"])}
     return export_model(model, name=name, description=description, provenance=provenance)
 
@@ -53,18 +56,10 @@ def export_model(model: VQVAE, *, name: str, description: str, provenance: dict[
         "name": name,
         "description": description,
         "model": json.loads(to_json(model.config)),
-        "runtime": runtime_config(model.config),
+        "runtime": model.config.runtime(),
         "provenance": provenance or {},
     }
     return save_tensors(tensors, {"config": json.dumps(config, sort_keys=True)})
-
-
-def runtime_config(config: ModelConfig) -> dict[str, Any]:
-    """What the Rust runtime has to know of a model."""
-    prior: dict[str, Any] = {"slices": list(config.slices), "hidden": config.prior_hidden, "head": "logistic"}
-    if config.quantizer == "codebook":
-        prior |= {"head": "categorical", "alphabet": config.codebook_size, "embedding": config.embedding}
-    return {"stride": config.stride, "quality_levels": config.quality_levels, "prior": prior}
 
 
 @torch.no_grad()

@@ -11,7 +11,11 @@ from vqcodec.errors import ModelMissingError
 
 
 def header_facts(header: Header) -> dict[str, Any]:
-    """A header as JSON values; model name and quality (0 to 100) are None where the model is not here."""
+    """A header as JSON values.
+
+    The model's name is None where the model is not here; so is the quality (0 to 100), and also where the model
+    has one quality level.
+    """
     try:
         model = weights.find(header.model_id)
     except ModelMissingError:

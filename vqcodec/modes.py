@@ -27,6 +27,7 @@ _MODE_NOTES = {
     "LAB": "LAB converted to sRGB",
     "HSV": "HSV converted to RGB",
 }
+_HEAD_BYTES = 65536  # of a file: where JPEG 2000 and AVIF say how deep their samples are
 _SAME_COLOUR = 2  # of 255: a profile that moves no colour further than this is sRGB already
 
 
@@ -43,7 +44,7 @@ def samples(image: Image.Image) -> tuple[np.ndarray, np.ndarray | None, tuple[st
     image.load()
     image = _upright(image, notes)
     if top > 255:
-        notes.append("16-bit samples reduced to 8 bits")
+        notes.append(f"{top.bit_length()}-bit samples reduced to 8 bits")
     if image.mode.startswith("I;16") or (image.mode == "I" and from_16_bit_file):
         colour, alpha = _reduce_gray(image, top)
     else:
@@ -73,13 +74,31 @@ def _stored_as(image: Image.Image) -> tuple[str, int]:
     tiles = image.tile if isinstance(image, ImageFile.ImageFile) else []
     arguments = tiles[0].args if tiles else None
     raw_mode, *others = arguments if isinstance(arguments, tuple) and arguments else (arguments,)
-    if not isinstance(raw_mode, str):
+    if not isinstance(raw_mode, str) or tiles[0].codec_name == "jpeg2k":  # which names the kind of file there
         raw_mode = image.mode
     if image.format == "PPM" and others and isinstance(others[0], int) and others[0] > 255:
         return raw_mode, 65535
-    if raw_mode == "I;12":
-        return raw_mode, 4095
+    if image.mode.startswith("I;16"):  # as JPEG 2000 does, whose samples fill 16 bits at any depth
+        return raw_mode, 4095 if raw_mode == "I;12" else 65535
+    if isinstance(image, ImageFile.ImageFile) and tiles and image.format in ("JPEG2000", "AVIF"):
+        return raw_mode, 2 ** _bits_in_file(image) - 1
     return raw_mode, 65535 if ";16" in raw_mode or image.mode == "I" else 255
+
+
+def _bits_in_file(image: ImageFile.ImageFile) -> int:
+    """Bits a sample of a JPEG 2000 or AVIF file that Pillow reduces to 8 unasked; 8 where its head does not tell."""
+    if image.fp is None:
+        return 8
+    place = image.fp.tell()
+    image.fp.seek(0)
+    head = image.fp.read(_HEAD_BYTES)
+    image.fp.seek(place)
+    if image.format == "AVIF":
+        configuration = head.partition(b"av1C")[2][:3]  # the last of these bytes has the flags of the depth
+        flags = configuration[2] if len(configuration) == 3 else 0
+        return 8 if not flags & 0x40 else 12 if flags & 0x20 else 10
+    sizes = head.partition(b"\xff\x4f\xff\x51")[2][:39]  # the SIZ marker segment, up to the first depth
+    return max((sizes[38] & 0x7F) + 1, 8) if len(sizes) == 39 else 8
 
 
 def _upright(image: Image.Image, notes: list[str]) -> Image.Image:

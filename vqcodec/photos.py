@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vqcodec.errors import InvalidInputError
+from vqcodec.errors import InvalidInputError, VqcodecError
 from vqcodec.files import IMAGE_SUFFIXES
 from vqcodec.pixels import from_image, open_image
 
@@ -17,7 +17,14 @@ def load_folders(folders: Sequence[Path]) -> list[np.ndarray]:
     files = sorted(f for folder in folders for f in Path(folder).rglob("*") if f.suffix.lower() in IMAGE_SUFFIXES)
     if not files:
         raise InvalidInputError(f"no pictures in {', '.join(map(str, folders))}")
-    return [open_image(file).pixels for file in files]
+    return [_decode(file) for file in files]
+
+
+def _decode(file: Path) -> np.ndarray:
+    try:
+        return open_image(file).pixels
+    except VqcodecError as error:
+        raise InvalidInputError(f"{file}: {error}") from error
 
 
 def load_torchvision(name: str, root: Path) -> list[np.ndarray]:
@@ -27,22 +34,34 @@ def load_torchvision(name: str, root: Path) -> list[np.ndarray]:
     kind = getattr(torchvision.datasets, name, None)
     if kind is None:
         raise InvalidInputError(f"torchvision has no dataset {name!r}")
-    return [from_image(item[0]).pixels for item in kind(root)]
+    try:
+        return [from_image(item[0]).pixels for item in kind(root)]
+    except (RuntimeError, TypeError) as error:
+        raise InvalidInputError(f"torchvision {name} at {root}: {error}") from error
 
 
 class CropSampler:
-    """Random crops as a pure function of (seed, step, rank): a resumed run sees what the killed one would have seen."""
+    """Random crops as a pure function of (seed, step, rank): a resumed run sees what the killed one would have seen.
 
-    def __init__(self, photos: Sequence[np.ndarray], crop: int, stride: int, seed: int) -> None:
-        smallest = min(min(photo.shape[:2]) for photo in photos)
-        self.crop = min(crop, smallest) // stride * stride
-        if self.crop < stride:
-            raise InvalidInputError(
-                f"the smallest picture ({smallest} pixels) is smaller than the model's stride {stride}"
-            )
-        self.photos = photos
+    Crops are `crop` pixels wide, a multiple of `multiple`; smaller pictures are left out. Where all are
+    smaller, the crop becomes what the largest of them allows. `notes` says what was done.
+    """
+
+    def __init__(self, photos: Sequence[np.ndarray], crop: int, multiple: int, seed: int) -> None:
+        if crop % multiple:
+            raise InvalidInputError(f"crops of this model are multiples of {multiple} pixels, not {crop}")
+        sides = np.array([min(photo.shape[:2]) for photo in photos])
+        self.crop = min(crop, int(sides.max(initial=0)) // multiple * multiple)
+        if self.crop < multiple:
+            raise InvalidInputError(f"no picture is as large as the smallest crop, {multiple}x{multiple} pixels")
+        self.photos = [photo for photo, side in zip(photos, sides, strict=True) if side >= self.crop]
+        self.notes: list[str] = []
+        if self.crop < crop:
+            self.notes.append(f"crops of {self.crop} instead of {crop} pixels: no picture is larger")
+        if len(self.photos) < len(photos):
+            self.notes.append(f"{len(photos) - len(self.photos)} pictures smaller than {self.crop} pixels left out")
         self.seed = seed
-        areas = np.array([photo.shape[0] * photo.shape[1] for photo in photos], dtype=np.float64)
+        areas = np.array([photo.shape[0] * photo.shape[1] for photo in self.photos], dtype=np.float64)
         self.shares = areas / areas.sum()
 
     def batch(self, step: int, rank: int, count: int) -> np.ndarray:

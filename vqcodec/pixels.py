@@ -18,6 +18,7 @@ from vqcodec.modes import samples
 
 WARN_PIXELS = 89_478_485
 MAX_PIXELS = 178_956_970
+MAX_SIDE = 1 << 20  # of the file format, whatever the number of pixels
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +38,7 @@ class SaveFormat:
     name: str
     options: dict[str, Any] = field(default_factory=dict)
     alpha: bool = True
+    colour: bool = True
     max_side: int = 2**31 - 1
     note: str = ""
 
@@ -46,15 +48,18 @@ _TIFF = SaveFormat("TIFF", {"compression": "tiff_deflate"})
 _WEBP = SaveFormat("WEBP", {"lossless": True, "exact": True}, max_side=16383)
 _BMP = SaveFormat("BMP", alpha=False)
 _PPM = SaveFormat("PPM", alpha=False)
-_JPEG = SaveFormat("JPEG", {"quality": 95, "subsampling": 0}, False, 65535, "saved as JPEG: lossy, quality 95")
+_PGM = SaveFormat("PPM", alpha=False, colour=False)  # Pillow's PPM writer makes a PGM file of a gray picture
+_JPEG = SaveFormat(
+    "JPEG", {"quality": 95, "subsampling": 0}, alpha=False, max_side=65500, note="saved as JPEG: lossy, quality 95"
+)
 SAVE_FORMATS = {
     ".png": _PNG, ".tif": _TIFF, ".tiff": _TIFF, ".webp": _WEBP, ".bmp": _BMP,
-    ".ppm": _PPM, ".pgm": _PPM, ".pnm": _PPM, ".jpg": _JPEG, ".jpeg": _JPEG,
+    ".ppm": _PPM, ".pgm": _PGM, ".pnm": _PPM, ".jpg": _JPEG, ".jpeg": _JPEG,
 }  # fmt: skip
 
 
 def check_size(height: int, width: int, max_pixels: int = MAX_PIXELS) -> None:
-    """Raise `LimitError` above `max_pixels`, and warn (as Pillow does) above `WARN_PIXELS`."""
+    """Raise `LimitError` above `max_pixels` or `MAX_SIDE`, and warn (as Pillow does) above `WARN_PIXELS`."""
     _refuse_above(max_pixels, height, width)
     if height * width > WARN_PIXELS:
         message = f"{width}x{height} is a very large picture: it needs much memory and time"
@@ -64,32 +69,29 @@ def check_size(height: int, width: int, max_pixels: int = MAX_PIXELS) -> None:
 def open_image(source: str | Path | BinaryIO | bytes, max_pixels: int = MAX_PIXELS) -> Picture:
     """Read an image file of any format that Pillow knows.
 
-    Raises `LimitError` above `max_pixels` before decoding, `UnsupportedImageError` for what is not a whole
-    image, and `OSError` where the file itself cannot be opened.
+    Raises `LimitError` above `max_pixels` or `MAX_SIDE` before decoding, `UnsupportedImageError` for what is not
+    a whole image, and `OSError` where the file itself cannot be opened.
     """
     if isinstance(source, str | Path):
         with open(source, "rb") as file:
             return open_image(file, max_pixels)
     stream = BytesIO(source) if isinstance(source, bytes) else source
     with _named_errors(), Image.open(stream) as image:
-        _refuse_above(max_pixels, image.height, image.width)
-        return from_image(image)
+        _refuse_above(max_pixels, image.height, image.width)  # Pillow itself warns
+        return _from_pillow(image)
 
 
 def from_image(image: Image.Image | np.ndarray) -> Picture:
     """The picture of a PIL image, or of a uint8 array (H, W), (H, W, 1), (H, W, 2), (H, W, 3) or (H, W, 4).
 
-    Raises `UnsupportedImageError` naming what does not fit, and `LimitError` above `MAX_PIXELS`.
+    Raises `UnsupportedImageError` naming what does not fit, and `LimitError` above `MAX_PIXELS` or `MAX_SIDE`.
     """
     if isinstance(image, np.ndarray):
         return _from_array(image)
     if not isinstance(image, Image.Image):
         raise UnsupportedImageError(f"expected a PIL image or a uint8 array, not {type(image).__name__}")
-    if min(image.size) < 1:
-        raise UnsupportedImageError(f"the image is empty: {image.width}x{image.height}")
-    with _named_errors():
-        colour, alpha, notes = samples(image)
-    return _picture(colour, alpha, notes)
+    check_size(image.height, image.width)
+    return _from_pillow(image)
 
 
 def to_array(picture: Picture) -> np.ndarray:
@@ -106,15 +108,18 @@ def to_image(picture: Picture) -> Image.Image:
 
 
 def save_image(picture: Picture, target: BinaryIO, format: str) -> tuple[str, ...]:
-    """Write a PNG, TIFF, lossless WebP, BMP, PPM or JPEG file; returns what was not kept, in words.
+    """Write a PNG, TIFF, lossless WebP, BMP, PPM, PGM or JPEG file; returns what was not kept, in words.
 
-    Raises `UnsupportedImageError` where the format is unknown, or cannot hold the transparency or the size.
+    `format` is a suffix of `SAVE_FORMATS` without its dot, in any case. Raises `UnsupportedImageError` where it
+    is unknown, or cannot hold the transparency, the colour or the size.
     """
-    chosen = next((known for known in SAVE_FORMATS.values() if known.name == format.upper()), None)
+    chosen = SAVE_FORMATS.get(f".{format.lower()}")
     if chosen is None:
         raise UnsupportedImageError(f"cannot write the format {format}")
     if picture.alpha is not None and not chosen.alpha:
         raise UnsupportedImageError(f"{chosen.name} cannot hold transparency: choose PNG, TIFF or WebP")
+    if not picture.gray and not chosen.colour:
+        raise UnsupportedImageError(f"{format.upper()} cannot hold colour: choose PPM or PNG")
     if max(picture.pixels.shape) > chosen.max_side:
         raise UnsupportedImageError(f"{chosen.name} cannot hold sides over {chosen.max_side} pixels")
     to_image(picture).save(target, format=chosen.name, **chosen.options)
@@ -201,8 +206,18 @@ def _named_errors() -> Iterator[None]:
 
 
 def _refuse_above(max_pixels: int, height: int, width: int) -> None:
+    if max(height, width) > MAX_SIDE:
+        raise LimitError(f"{width}x{height} has a side over the limit of {MAX_SIDE} pixels")
     if height * width > max_pixels:
         raise LimitError(f"{width}x{height} is {height * width} pixels, over the limit of {max_pixels}")
+
+
+def _from_pillow(image: Image.Image) -> Picture:
+    if min(image.size) < 1:
+        raise UnsupportedImageError(f"the image is empty: {image.width}x{image.height}")
+    with _named_errors():
+        colour, alpha, notes = samples(image)
+    return _picture(colour, alpha, notes)
 
 
 def _from_array(array: np.ndarray) -> Picture:

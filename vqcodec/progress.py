@@ -68,6 +68,11 @@ class TrainingLog:
                 self.writer.add_scalar(name, value, step)
         self._say(step, losses)
 
+    def note(self, text: str) -> None:
+        """Say something about the run."""
+        if not self.quiet:
+            self._line(f"note: {text}")
+
     def validation(self, step: int, values: dict[str, float]) -> None:
         """Record the validation figures of one step."""
         if self.writer:

@@ -1,7 +1,7 @@
 """Quantisers between latents and codes, behind one small interface (torch).
 
-Both offer `forward(latents) -> Quantized` for training (straight-through), `codes(latents)` and
-`lookup(codes)` for coding, and `features(codes)` for the prior.
+Both offer `forward(latents) -> Quantized` for training (straight-through), and `codes(latents)` and
+`lookup(codes)` for coding.
 """
 
 from __future__ import annotations
@@ -101,7 +101,8 @@ class CodebookQuantizer(nn.Module):
         return split.permute(1, 0, 3, 4, 2).reshape(groups, -1, dim).float()
 
     def _distance(self, vectors: Tensor) -> Tensor:
-        cross = torch.bmm(vectors, self.codebook.transpose(1, 2))
+        with torch.autocast(vectors.device.type, enabled=False):  # bf16 would choose other codes than the encoder
+            cross = torch.bmm(vectors, self.codebook.transpose(1, 2))
         return self.codebook.square().sum(2)[:, None] - 2.0 * cross
 
     def _start(self, vectors: Tensor) -> None:

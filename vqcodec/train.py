@@ -21,6 +21,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from vqcodec import checkpoint
 from vqcodec.config import ModelConfig, TrainConfig, from_json, to_json
+from vqcodec.errors import InvalidInputError, InvalidModelError
 from vqcodec.models import VQVAE, Losses, start_from_pca
 from vqcodec.photos import CropSampler, centre_crops
 from vqcodec.progress import TrainingLog
@@ -32,7 +33,7 @@ VALIDATION_PHOTOS = 8
 def learning_rate(config: TrainConfig, step: int) -> float:
     """Warm-up, plateau, then a linear fall to zero over the last `decay` share of the steps."""
     warm = min(1.0, (step + 1) / max(config.warmup_steps, 1))
-    left = (config.steps - step) / max(config.steps * config.decay, 1.0)
+    left = max(config.steps - step, 0) / max(config.steps * config.decay, 1.0)
     return config.peak_rate * min(warm, left, 1.0)
 
 
@@ -64,7 +65,7 @@ class Trainer:
         self.rank = dist.get_rank() if dist.is_initialized() else 0
         self.world = dist.get_world_size() if dist.is_initialized() else 1
         if config.batch % self.world:
-            raise ValueError(f"batch {config.batch} does not divide over {self.world} processes")
+            raise InvalidInputError(f"a batch of {config.batch} does not divide over {self.world} processes")
         self.bf16 = fast_bf16(device)
         self.average = [p.detach().clone() for p in model.parameters()]
         skips = [p for name, p in model.named_parameters() if "skip" in name]
@@ -73,7 +74,7 @@ class Trainer:
         self.optimizer = torch.optim.Adam(groups, betas=(0.9, 0.98), fused=True)
         self.parallel: nn.Module = model
         if self.world > 1:
-            self.parallel = DistributedDataParallel(model, forward_sync_buffers=False, gradient_as_bucket_view=True)
+            self.parallel = DistributedDataParallel(model, gradient_as_bucket_view=True)
 
     def train_step(self, crops: np.ndarray) -> Losses:
         """One optimiser step on crops (B, S, S, 3) uint8 of this process."""
@@ -179,9 +180,12 @@ def start(model_config: ModelConfig, config: TrainConfig, sampler: CropSampler, 
 def resume(folder: Path, device: torch.device, **changes: object) -> Trainer:
     """Continue a checkpoint; `changes` replace fields of its TrainConfig (for instance `steps`)."""
     step, tensors, texts = checkpoint.load(folder)
-    config = replace(from_json(TrainConfig, texts["train"]), **changes)  # type: ignore[arg-type]
-    trainer = Trainer(VQVAE(from_json(ModelConfig, texts["model"])), config, device)
-    trainer.restore(step, tensors)
+    try:
+        config = replace(from_json(TrainConfig, texts["train"]), **changes)  # type: ignore[arg-type]
+        trainer = Trainer(VQVAE(from_json(ModelConfig, texts["model"])), config, device)
+        trainer.restore(step, tensors)
+    except (KeyError, ValueError, RuntimeError) as error:
+        raise InvalidModelError(f"{folder} does not fit this version: {error}") from error
     return trainer
 
 
@@ -194,6 +198,12 @@ def connect() -> torch.device:
     if cuda:
         torch.cuda.set_device(local)
     return torch.device("cuda", local) if cuda else torch.device("cpu")
+
+
+def disconnect() -> None:
+    """Mirror of `connect`."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 def run(

@@ -6,6 +6,7 @@ there are no seams to hide.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -17,7 +18,6 @@ from vqcodec.models import VQVAE
 from vqcodec.pixels import pad_to_multiple, windows
 
 CORE = 64  # codes along a window's side
-MARGIN = 6  # codes around it; the receptive field of both transforms reaches 5
 
 
 class Transform:
@@ -29,6 +29,7 @@ class Transform:
         self.device = torch.device(device)
         self.model = model.to(self.device).to(memory_format=torch.channels_last)
         self.stride = model.config.stride
+        self.margin = model.config.reach + 1
 
     def analyze(self, pixels: np.ndarray, level: float, threads: int = 0) -> np.ndarray:
         """Codes (N, ceil(H/stride), ceil(W/stride)) int32 of pixels (H, W, 3) uint8 at a quality position."""
@@ -36,7 +37,7 @@ class Transform:
         height, width = padded.shape[0] // self.stride, padded.shape[1] // self.stride
         codes = np.empty((sum(self.model.config.slices), height, width), np.int32)
         with _inference(threads):
-            for window in windows(height, width, CORE, MARGIN):
+            for window in windows(height, width, CORE, self.margin):
                 cut = np.ascontiguousarray(padded[self._pixels(window.region)])
                 images = torch.from_numpy(cut).to(self.device).permute(2, 0, 1)[None].float() / 255.0
                 found = self.model.analyze(images, self._level(level))[0]
@@ -49,7 +50,7 @@ class Transform:
         height, width = codes.shape[1:]
         pixels = np.empty((height * self.stride, width * self.stride, 3), np.uint8)
         with _inference(threads):
-            for window in windows(height, width, CORE, MARGIN):
+            for window in windows(height, width, CORE, self.margin):
                 rows, columns = window.region
                 cut = torch.from_numpy(np.ascontiguousarray(codes[:, rows, columns])).to(self.device)
                 found = self.model.synthesize(cut.long()[None], self._level(level))[0]
@@ -70,7 +71,7 @@ class Transform:
 def _inference(threads: int) -> Iterator[None]:
     """No gradients, and at most `threads` CPU threads (0: torch's own choice); torch counts threads per process."""
     usual = torch.get_num_threads()
-    torch.set_num_threads(threads or usual)
+    torch.set_num_threads(min(threads, os.cpu_count() or 1) or usual)
     try:
         with torch.inference_mode():
             yield

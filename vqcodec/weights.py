@@ -80,7 +80,7 @@ def load_networks(info: ModelInfo) -> VQVAE:
     from vqcodec.models import VQVAE
 
     data = read_bytes(info)
-    config = model_config(_metadata(info.path))
+    config = model_config(info.path)
     model = VQVAE(config).eval()
     state = {name: value.float() for name, value in load(data).items() if not name.startswith("prior.")}
     own = {name: v.shape for name, v in model.state_dict().items() if not name.startswith(("prior.", "embedding"))}
@@ -94,12 +94,16 @@ def load_networks(info: ModelInfo) -> VQVAE:
     return model
 
 
-def model_config(config: dict[str, Any]) -> ModelConfig:
-    """The network's shape from a model file's config."""
+def model_config(path: Path) -> ModelConfig:
+    """The networks' shape from a model file's metadata, which must agree with what the runtime reads there."""
+    stored = _metadata(path)
     try:
-        return from_json(ModelConfig, json.dumps(config["model"]))
+        config = from_json(ModelConfig, json.dumps(stored["model"]))
+        if config.runtime() != stored["runtime"]:
+            raise ValueError("the networks' and the runtime's shape differ")
     except (KeyError, TypeError, ValueError) as error:
-        raise InvalidModelError(f"model config: {error}") from error
+        raise InvalidModelError(f"{path}: model config: {error}") from error
+    return config
 
 
 def _describe(path: Path) -> ModelInfo:
@@ -144,7 +148,7 @@ def _metadata(path: Path) -> dict[str, Any]:
             return config
     except OSError as error:
         raise ModelMissingError(f"{path}: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError, struct.error) as error:
+    except (ValueError, KeyError, TypeError, RecursionError, struct.error) as error:
         raise InvalidModelError(f"{path} is not a vqcodec model file") from error
 
 

@@ -143,7 +143,6 @@ pub fn parse(bytes: &[u8], limits: &Limits) -> Result<Container> {
     let model = ModelId(reader.array()?);
     let quality = reader.byte()?;
     let (width, height) = (reader.leb128()?, reader.leb128()?);
-    limits.check_picture(width, height)?;
     let level_count = reader.byte()?;
     if !(1..=MAX_LEVELS).contains(&level_count.into()) {
         return Err(Error::Corrupted { what: "the number of levels is not 1 to 4" });
@@ -156,15 +155,12 @@ pub fn parse(bytes: &[u8], limits: &Limits) -> Result<Container> {
     let header = Header { gray: flags & GRAY != 0, model, quality, width, height, levels };
     check_header(&header).map_err(|what| Error::Corrupted { what })?;
 
-    let tiles: Vec<usize> = header.levels.iter().map(|&level| header.tiles(level).len()).collect();
-    let tile_count = tiles.iter().fold(0, |sum: u64, &tiles| sum.saturating_add(tiles as u64));
-    limits.check_tiles(tile_count)?;
-    if tile_count > reader.rest().len() as u64 {
+    if check_size(&header, limits)? > reader.rest().len() as u64 {
         return Err(Error::Truncated { what: "header" }); // each length has at least one byte
     }
-    let mut payloads = Vec::with_capacity(tiles.len());
-    for tiles in tiles {
-        payloads.push((0..tiles).map(|_| reader.leb128()).collect::<Result<Vec<u32>>>()?);
+    let mut payloads = Vec::with_capacity(header.levels.len());
+    for &level in &header.levels {
+        payloads.push(header.tiles(level).map(|_| reader.leb128()).collect::<Result<Vec<u32>>>()?);
     }
     let alpha = if flags & ALPHA != 0 { Some(reader.leb128()?) } else { None };
     let checksum = crc32(&bytes[..reader.position]);
@@ -172,6 +168,15 @@ pub fn parse(bytes: &[u8], limits: &Limits) -> Result<Container> {
         return Err(Error::Corrupted { what: "the header does not match its checksum" });
     }
     Ok(locate(header, reader.position as u64, payloads, alpha))
+}
+
+/// Checks the numbers of pixels and of tiles; returns the latter.
+pub(crate) fn check_size(header: &Header, limits: &Limits) -> Result<u64> {
+    limits.check_picture(header.width, header.height)?;
+    let tiles = header.levels.iter().map(|&level| header.tiles(level).len());
+    let tiles = tiles.fold(0, |sum: u64, tiles| sum.saturating_add(tiles as u64));
+    limits.check_tiles(tiles)?;
+    Ok(tiles)
 }
 
 /// Lays payloads of the given lengths out behind a header of `header_bytes`.
@@ -196,16 +201,16 @@ fn locate(
 impl Container {
     /// The bytes of one payload or of the alpha chunk, checked.
     pub fn payload<'a>(&self, bytes: &'a [u8], part: Part) -> Result<&'a [u8]> {
-        let truncated = Error::Truncated { what: "payloads" };
-        let Ok(offset) = usize::try_from(part.offset) else { return Err(truncated) };
-        let rest = bytes.get(offset..).ok_or_else(|| truncated.clone())?;
-        let (payload, rest) =
-            rest.split_at_checked(part.length as usize).ok_or(truncated.clone())?;
-        let checksum = rest.first_chunk().ok_or(truncated)?;
-        if u32::from_le_bytes(*checksum) != crc32(payload) {
+        let (payload, checksum) = split_part(bytes, part)?;
+        if u32::from_le_bytes(checksum) != crc32(payload) {
             return Err(Error::Corrupted { what: "a payload does not match its checksum" });
         }
         Ok(payload)
+    }
+
+    /// The same where [`verify`](Self::verify) has been through the checksums already.
+    pub fn verified_payload<'a>(&self, bytes: &'a [u8], part: Part) -> Result<&'a [u8]> {
+        split_part(bytes, part).map(|(payload, _)| payload)
     }
 
     /// Checks the length of a whole file and all checksums in it.
@@ -224,6 +229,15 @@ impl Container {
         }
         Ok(())
     }
+}
+
+/// The bytes of a payload or of the alpha chunk, and the checksum behind them.
+fn split_part(bytes: &[u8], part: Part) -> Result<(&[u8], [u8; 4])> {
+    let offset = usize::try_from(part.offset).ok();
+    offset
+        .and_then(|offset| bytes.get(offset..)?.split_at_checked(part.length as usize))
+        .and_then(|(payload, rest)| Some((payload, *rest.first_chunk()?)))
+        .ok_or(Error::Truncated { what: "payloads" })
 }
 
 /// The rules for headers that hold in both directions.

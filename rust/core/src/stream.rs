@@ -48,6 +48,8 @@ pub fn write_file(
     let Picture { width, height, quality, gray, alpha } = picture;
     let levels = vec![Level { stride_log2: model.stride_log2, tile_log2: TILE_LOG2 }];
     let header = Header { gray, model: model.id, quality, width, height, levels };
+    // What no reader would take is not written. On pixels, each reader sets a bound of its own.
+    check_limits(model, &header, &Limits::with_max_pixels(u64::MAX))?;
     let mut payloads = Vec::new();
     let mut information = 0.0;
     for (&level, codes) in header.levels.iter().zip(codes) {
@@ -90,7 +92,7 @@ pub fn read_codes(
         .collect()
 }
 
-/// The codes of one level, of which the bytes must be there. The header must fit the model.
+/// The codes of one level of a verified file, whose header fits the model.
 fn read_level(
     model: &Model,
     bytes: &[u8],
@@ -103,7 +105,7 @@ fn read_level(
     let variables = model.prior.variables();
     let tiles = header.tiles(header.levels[level]).zip(payloads[level].iter().copied());
     let decoded = for_each_tile(tiles.collect(), threads, |(tile, part)| {
-        let mut coder = Decoder::new(container.payload(bytes, part)?);
+        let mut coder = Decoder::new(container.verified_payload(bytes, part)?);
         let mut codes = CodeGrid::zeros([variables, tile.height, tile.width]);
         model.prior.code(&mut codes, header.quality, &mut coder)?;
         coder.finish()?;
@@ -117,7 +119,7 @@ fn read_level(
 }
 
 /// Bits of information in the codes under the model's integer prior: what an ideal coder would
-/// write, without any header.
+/// write, without any header. [`write_file`] gives the same number; this writes nothing.
 pub fn cross_entropy(
     model: &Model,
     quality: u8,
@@ -168,14 +170,20 @@ fn check_model(model: &Model, header: &Header, limits: &Limits) -> Result<()> {
         return Err(Error::Corrupted { what: "the quality is above the model's levels" });
     }
     match header.levels[..] {
-        [level] if level.stride_log2 == model.stride_log2 => {
-            let (height, width) = header.grid(level);
-            limits.check_codes([model.prior.variables(), height, width])?;
-            let side = level.tile_side() as usize;
-            limits.check_features(model.prior.features_shape(height.min(side), width.min(side)))
-        }
+        [level] if level.stride_log2 == model.stride_log2 => check_limits(model, header, limits),
         _ => Err(Error::Corrupted { what: "the levels are not those of the model" }),
     }
+}
+
+/// Checks all sizes that a header implies for its model.
+fn check_limits(model: &Model, header: &Header, limits: &Limits) -> Result<()> {
+    container::check_size(header, limits)?;
+    header.levels.iter().try_for_each(|&level| {
+        let (height, width) = header.grid(level);
+        limits.check_codes([model.prior.variables(), height, width])?;
+        let side = level.tile_side() as usize;
+        limits.check_features(model.prior.features_shape(height.min(side), width.min(side)))
+    })
 }
 
 fn check_id(needed: ModelId, given: ModelId) -> Result<()> {

@@ -33,10 +33,13 @@ fn read(bytes: &[u8]) -> Result<Container> {
 }
 
 #[test]
-fn one_tile_costs_31_bytes() {
-    let header = header(768, 512, &[(4, 6)]);
-    let file = write(&header, &[vec![vec![7; 9000]]], None).unwrap();
-    assert_eq!(file.len(), 9000 + 31);
+fn one_tile_costs_28_to_32_bytes() {
+    let cases = [(20, 20, 127, 28), (768, 512, 9000, 31), (768, 512, (1 << 21) - 1, 32)];
+    for (width, height, payload, overhead) in cases {
+        let header = header(width, height, &[(4, 6)]);
+        let file = write(&header, &[vec![vec![7; payload]]], None).unwrap();
+        assert_eq!(file.len(), payload + overhead);
+    }
 }
 
 #[test]

@@ -174,6 +174,25 @@ fn forged_headers() {
     over(5 * 10 * 11 - 1, "features of a tile");
 }
 
+/// What no reader would take is not written.
+#[test]
+fn limits_hold_for_writing() {
+    let sizes = Sizes { slices: vec![1], hidden: 1, quality_levels: 1, ..Sizes::logistic() };
+    let model = sizes.model();
+    let side = (1 << 20) / 16;
+    let codes = |height, width| CodeGrid::zeros([1, height, width]);
+    let (file, _) = write_file(&model, picture(1, side, 0), &[codes(1, side)], 1).unwrap();
+    assert_eq!(read(&model, &file).unwrap(), [codes(1, side)]);
+    for (height, width) in [(1, side + 1), (side + 1, 1)] {
+        let error = write_file(&model, picture(height, width, 0), &[codes(height, width)], 1);
+        let error = error.unwrap_err();
+        assert!(matches!(error, Error::OverLimit { value: 0x10_0010, .. }), "{error}");
+    }
+    // 2^40 pixels, in 2^32 codes that are not there
+    let error = write_file(&model, picture(side, side, 0), &[codes(1, 1)], 1).unwrap_err();
+    assert!(matches!(error, Error::OverLimit { what: "codes", .. }), "{error}");
+}
+
 #[test]
 fn wrong_arguments() {
     let sizes = Sizes::logistic();

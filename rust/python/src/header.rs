@@ -79,7 +79,7 @@ pub fn read_alpha<'py>(
     max_pixels: u64,
 ) -> PyResult<Option<&'py [u8]>> {
     let container = parse_whole(py, data, max_pixels)?;
-    let alpha = container.alpha.map(|part| container.payload(data, part)).transpose();
+    let alpha = container.alpha.map(|part| container.verified_payload(data, part)).transpose();
     alpha.map_err(to_python)
 }
 

@@ -7,7 +7,7 @@ use vqcodec_core::stream::{self, Picture};
 use vqcodec_core::{Limits, Model as CoreModel};
 
 use crate::arrays::{code_grid, code_grids, to_array, to_rows};
-use crate::errors::to_python;
+use crate::errors::{invalid_input, to_python};
 
 /// See `_core.pyi`.
 #[pyclass(frozen, module = "vqcodec._core")]
@@ -48,9 +48,9 @@ pub fn write_file<'py>(
     codes: &Bound<'py, PyAny>,
     gray: bool,
     alpha: Option<&[u8]>,
-    threads: usize,
+    threads: i64,
 ) -> PyResult<(Bound<'py, PyBytes>, f64)> {
-    let codes = code_grids(codes)?;
+    let (codes, threads) = (code_grids(codes)?, thread_count(threads)?);
     let picture = Picture { width, height, quality, gray, alpha };
     let written = py.detach(|| stream::write_file(&model.0, picture, &codes, threads));
     let (bytes, bits) = written.map_err(to_python)?;
@@ -65,9 +65,9 @@ pub fn read_codes<'py>(
     model: &Model,
     data: &[u8],
     max_pixels: u64,
-    threads: usize,
+    threads: i64,
 ) -> PyResult<Vec<Bound<'py, PyArray3<i32>>>> {
-    let limits = Limits::with_max_pixels(max_pixels);
+    let (limits, threads) = (Limits::with_max_pixels(max_pixels), thread_count(threads)?);
     let grids = py.detach(|| stream::read_codes(&model.0, data, &limits, threads));
     grids.map_err(to_python)?.into_iter().map(|codes| to_array(py, codes)).collect()
 }
@@ -80,9 +80,9 @@ pub fn cross_entropy(
     model: &Model,
     quality: u8,
     codes: &Bound<'_, PyAny>,
-    threads: usize,
+    threads: i64,
 ) -> PyResult<f64> {
-    let codes = code_grids(codes)?;
+    let (codes, threads) = (code_grids(codes)?, thread_count(threads)?);
     py.detach(|| stream::cross_entropy(&model.0, quality, &codes, threads)).map_err(to_python)
 }
 
@@ -100,4 +100,8 @@ pub fn head_outputs<'py>(
     let outputs = py.detach(|| model.0.prior.head_outputs(&codes, quality, (slice, step)));
     let (outputs, columns) = outputs.map_err(to_python)?;
     to_rows(py, columns, outputs)
+}
+
+fn thread_count(threads: i64) -> PyResult<usize> {
+    usize::try_from(threads).map_err(|_| invalid_input(format!("threads: {threads} is negative")))
 }
