@@ -70,6 +70,8 @@ class Transform:
 @contextmanager
 def _inference(threads: int) -> Iterator[None]:
     """No gradients, and at most `threads` CPU threads (0: torch's own choice); torch counts threads per process."""
+    if threads < 0:
+        raise InvalidInputError(f"{threads} threads")
     usual = torch.get_num_threads()
     torch.set_num_threads(min(threads, os.cpu_count() or 1) or usual)
     try:
