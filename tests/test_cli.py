@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import importlib.metadata
 import io
@@ -23,7 +24,7 @@ from safetensors.numpy import load_file, save_file
 from typer.testing import CliRunner
 
 import vqcodec
-from vqcodec import weights
+from vqcodec import cli, weights
 from vqcodec.cli import app
 
 posix = pytest.mark.skipif(os.name != "posix", reason="POSIX signals, pipes and terminals")
@@ -229,6 +230,16 @@ def test_what_cannot_be_kept_is_said(run: Run, tmp_path: Path) -> None:
     ran = run("encode", "deep.png", cwd=tmp_path)
     check_lines(ran, "deep.png: note: 16-bit samples reduced to 8 bits", "deep.png -> deep.vqc")
     assert run("encode", "deep.png", "-f", "--quiet", cwd=tmp_path).errors == ""
+
+
+def test_a_quality_that_is_ignored_is_said(tmp_path: Path, photo: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    one_quality = vqcodec.Codec(dataclasses.replace(weights.resolve("photo"), quality_levels=1))
+    monkeypatch.setattr(cli, "_load", lambda *_: one_quality)
+    crop(photo).save(tmp_path / "a.png")
+    note = "vqcodec: note: model photo has one quality: -q is ignored\n"
+    for options, said in (("-q 50", True), ("", False), ("-q 50 --quiet", False)):
+        ran = CliRunner().invoke(app, ["encode", str(tmp_path / "a.png"), "-f", *options.split()])
+        assert ran.exit_code == 0 and (note in ran.stderr) == said
 
 
 def test_formats_that_cannot_hold_the_picture(run: Run, encoded: Path, tmp_path: Path) -> None:

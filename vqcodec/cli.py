@@ -47,9 +47,7 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="Say nothing but errors.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a file on standard output.")]
 Device = Annotated[Literal["cpu", "cuda"], typer.Option(help="Where the encoder's network runs.")]
 Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="Encode the images inside folders.")]
-Quality = Annotated[
-    float | None, typer.Option("--quality", "-q", show_default="50", help="0 (smallest) to 100 (best).")
-]
+Quality = Annotated[float | None, typer.Option("--quality", "-q", help="0 (smallest) to 100 (best), else 50.")]
 NoVerify = Annotated[bool, typer.Option("--no-verify", help="Skip decoding what was encoded.")]
 Format = Annotated[str | None, typer.Option(help="Image format: png (default), webp, tiff, bmp, ppm, jpg.")]
 

@@ -96,7 +96,6 @@ class Codec:
         """`encode`, and what it came to."""
         picture = image if isinstance(image, Picture) else pixels.from_image(image)
         height, width = picture.pixels.shape[:2]
-        pixels.check_size(height, width)
         position = self.position(quality)
         codes = [self._transform.analyze(picture.pixels, position / QUALITY_STEPS, threads)]
         alpha = None if picture.alpha is None else pixels.alpha_to_bytes(picture.alpha)
