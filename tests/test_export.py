@@ -115,6 +115,18 @@ def test_integer_prior_costs_what_the_float_prior_says(config: ModelConfig, qual
     assert _core.cross_entropy(model, quality, [codes]) == pytest.approx(float(bits.sum()), rel=0.01)
 
 
+def test_large_context_weights_keep_their_meaning() -> None:
+    network = random_model(GRID)
+    with torch.no_grad():
+        network.prior.blocks()[1].cross.weight[3, 4, 1] = 9.0  # over what int8 with 3 fractional bits can hold
+        network.prior.blocks()[1].hidden1.weight[:, 3] /= 9.0
+    codes = random_codes(GRID, 20, 30)
+    with torch.no_grad():
+        bits = network.code_bits(torch.from_numpy(codes).long()[None], torch.tensor([2.0]))
+    model = _core.Model(export_model(network, name="tiny", description=""))
+    assert _core.cross_entropy(model, 32, [codes]) == pytest.approx(float(bits.sum()), rel=0.01)
+
+
 def test_model_file_says_what_it_is(tmp_path: Path) -> None:
     path = tmp_path / "tiny.safetensors"
     network = random_model(GRID)

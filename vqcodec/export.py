@@ -79,12 +79,14 @@ def _integer_slice(block: PriorSlice, prefix: str, grid: bool) -> dict[str, Tens
     tensors: dict[str, Tensor] = {}
     bits = CODE_BITS if grid else EMBEDDING_BITS
     largest = int(FEATURE_LIMIT) << CODE_BITS
-    for step, weight in enumerate(_context_weights(block)):
-        bias = block.context_bias[step]
+    contexts = _context_weights(block)
+    divisor = _divisors(contexts, WEIGHT_MAX / 2.0 ** (ACTIVATION_BITS - bits))
+    for step, weight in enumerate(contexts):
+        weight, bias = weight / divisor[:, None], block.context_bias[step] / divisor
         tensors |= _integer_layer(f"{prefix}.{step}.context", weight, bias, bits, ACTIVATION_BITS, largest)
-    for layer in ("hidden1", "hidden2"):
-        conv = getattr(block, layer)
-        weight, bias = conv.weight.flatten(1), conv.bias
+    hidden = {"hidden1": block.hidden1.weight.flatten(1) * divisor, "hidden2": block.hidden2.weight.flatten(1)}
+    for layer, weight in hidden.items():
+        bias = getattr(block, layer).bias
         tensors |= _integer_layer(f"{prefix}.{layer}", weight, bias, ACTIVATION_BITS, ACTIVATION_BITS, ACTIVATION_MAX)
     weight, bias = block.head.weight.flatten(1), block.head_bias.clone()
     output_bits = torch.full((weight.shape[0],), OUTPUT_BITS)
@@ -101,6 +103,16 @@ def _context_weights(block: PriorSlice) -> list[Tensor]:
         return own
     cross = block.cross.weight.flatten(1)
     return [cross, torch.cat([cross, own[0]], 1)]
+
+
+def _divisors(weights: list[Tensor], limit: float) -> Tensor:
+    """Power of two per hidden unit that brings its context weights below `limit`.
+
+    A clipped ReLU lets a scale through, so the next layer takes it back exactly (cross-layer
+    equalisation, Nagel et al. 2019); the unit's activations lose that many fractional bits.
+    """
+    peak = torch.stack([weight.abs().amax(1) for weight in weights]).amax(0)
+    return torch.exp2(torch.ceil(torch.log2(peak / limit)).clamp(min=0.0))
 
 
 def _integer_layer(
