@@ -33,6 +33,14 @@ class Ran:
 Run = Callable[..., Ran]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Work in an empty folder: in the repository, Python processes would import the unbuilt sources."""
+    folder = tmp_path_factory.mktemp("elsewhere")
+    os.chdir(folder)
+    return folder
+
+
 @pytest.fixture
 def photo_path() -> Path:
     """A PNG photo, 512x384, RGB."""
@@ -62,9 +70,8 @@ def shared_data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+def run(elsewhere: Path) -> Run:
     """Run the installed program from an empty folder: `run("info", path)`; `input` is its standard input."""
-    elsewhere = tmp_path_factory.mktemp("elsewhere")
 
     def run(*arguments: object, input: bytes = b"", cwd: Path = elsewhere) -> Ran:
         command = [*PROGRAM, *map(str, arguments)]
