@@ -132,7 +132,7 @@ class Codec:
         return round(quality / 100.0 * (self.info.quality_levels - 1) * QUALITY_STEPS)
 
     def _verify(self, data: bytes, codes: list[np.ndarray], alpha: np.ndarray | None, threads: int) -> None:
-        again = _core.read_codes(self._model, data, threads=threads)
+        again = self.codes(data, threads=threads)
         if not all(np.array_equal(a, b) for a, b in zip(again, codes, strict=True)):
             raise CorruptedError("the encoded bytes do not decode to the codes they were made from")
         stored = _core.read_alpha(data)

@@ -78,10 +78,10 @@ class ModelConfig:
         """Pixels per code along one side."""
         return 16 if self.transform == "residual" else 8
 
-    def lambda_at(self, level: float) -> float:
-        """Rate-distortion trade-off at a (fractional) quality level."""
+    def lambda_at(self, level: Any) -> Any:
+        """Rate-distortion trade-off at a (fractional) quality level: a number, or a tensor of them."""
         span = max(self.quality_levels - 1, 1)
-        return float(self.lambda_min * (self.lambda_max / self.lambda_min) ** (level / span))
+        return self.lambda_min * (self.lambda_max / self.lambda_min) ** (level / span)
 
 
 PLAIN = ModelConfig(

@@ -18,7 +18,7 @@ from torch import Tensor
 from vqcodec import checkpoint
 from vqcodec.config import ModelConfig, from_json, to_json
 from vqcodec.errors import InvalidModelError
-from vqcodec.models import VQVAE
+from vqcodec.models import VQVAE, only_for_prior
 from vqcodec.prior import FEATURE_LIMIT, MIN_LOG2_SCALE, PriorSlice, TapConv
 
 ACTIVATION_BITS = 8
@@ -50,7 +50,7 @@ def export_checkpoint(folder: Path, *, name: str, description: str) -> bytes:
 
 def export_model(model: VQVAE, *, name: str, description: str, provenance: dict[str, Any] | None = None) -> bytes:
     """Model file (safetensors bytes) of a float model: float16 transforms, integer prior, config as metadata."""
-    tensors = {key: _stored(value) for key, value in model.state_dict().items() if not _is_prior(key)}
+    tensors = {key: _stored(value) for key, value in model.state_dict().items() if not only_for_prior(key)}
     tensors |= integer_prior(model)
     config = {
         "name": name,
@@ -146,10 +146,6 @@ def _integer_layer(
         f"{name}.bias": offsets.to(torch.int32),
         f"{name}.shift": shift.to(torch.uint8),
     }
-
-
-def _is_prior(name: str) -> bool:
-    return name.startswith("prior.") or name == "embedding" or name in ("quantizer.hits", "quantizer.sums")
 
 
 def _stored(tensor: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from vqcodec.nets import (
     ResidualSynthesis,
 )
 from vqcodec.prior import ContextPrior, categorical_bits, logistic_bits
-from vqcodec.quantize import CodebookQuantizer, GridQuantizer, Quantized
+from vqcodec.quantize import CodebookQuantizer, GridQuantizer, rows_of
 
 
 class Losses(NamedTuple):
@@ -64,20 +64,17 @@ class VQVAE(nn.Module):
 
     def code_bits(self, codes: Tensor, level: Tensor) -> Tensor:
         """Bits (B, N, h, w) of every code under the float prior."""
-        if self.config.quantizer == "grid":
-            return logistic_bits(codes.float(), self.prior(codes.float(), level))
-        return categorical_bits(codes, self.prior(self._embed(codes), level))
+        known = codes.float() if self.config.quantizer == "grid" else codes
+        return self._bits(known, known, level)
 
     def forward(self, images: Tensor, level: Tensor, rate_exponent: float) -> Losses:
         """Training loss: mean over images of weight(level) * (bpp + lambda * 255^2 * MSE), plus the quantiser's."""
         quantized = self.quantizer(self._latents(images, level))
         decoded = self._images(quantized.latents, level)
         pixels = images.shape[2] * images.shape[3]
-        bpp = self._soft_bits(quantized, level).sum((1, 2, 3)) / pixels
+        bpp = self._bits(quantized.soft, quantized.codes, level).sum((1, 2, 3)) / pixels
         mse = (decoded - images).square().mean((1, 2, 3))
-        span = max(self.config.quality_levels - 1, 1)
-        ratio = self.config.lambda_max / self.config.lambda_min
-        lam = self.config.lambda_min * ratio ** (level / span)
+        lam = self.config.lambda_at(level)
         cost = (lam / 0.0057) ** rate_exponent * (bpp + lam * 65025.0 * mse)
         return Losses(cost.mean() + quantized.loss, bpp, mse, quantized.log)
 
@@ -87,16 +84,16 @@ class VQVAE(nn.Module):
     def _images(self, latents: Tensor, level: Tensor) -> Tensor:
         return self.synthesis(latents * self.synthesis_gain(level), level) + 0.5
 
-    def _soft_bits(self, quantized: Quantized, level: Tensor) -> Tensor:
+    def _bits(self, values: Tensor, codes: Tensor, level: Tensor) -> Tensor:
+        """Bits of `values` (the codes, or the grid's noisy ones) when the prior sees `codes` before them."""
         if self.config.quantizer == "grid":
-            return logistic_bits(quantized.soft, self.prior(quantized.codes, level))
-        return categorical_bits(quantized.codes, self.prior(self._embed(quantized.codes), level))
+            return logistic_bits(values, self.prior(codes, level))
+        return categorical_bits(values, self.prior(rows_of(self.embedding, codes), level))
 
-    def _embed(self, codes: Tensor) -> Tensor:
-        batch, groups, height, width = codes.shape
-        flat = codes.transpose(0, 1).reshape(groups, -1)
-        rows = self.embedding.gather(1, flat[:, :, None].expand(-1, -1, self.config.embedding))
-        return rows.view(groups, batch, height, width, -1).permute(1, 0, 4, 2, 3).flatten(1, 2)
+
+def only_for_prior(name: str) -> bool:
+    """Whether a tensor of a VQVAE serves the prior or training alone: transforms and codebooks do without it."""
+    return name.startswith("prior.") or name in ("embedding", "quantizer.hits", "quantizer.sums")
 
 
 @torch.no_grad()

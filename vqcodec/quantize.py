@@ -20,7 +20,7 @@ class Quantized:
     """Result of a training pass of a quantiser.
 
     `latents` (B, C, h, w) quantised, straight-through gradient; `soft` values whose probability the
-    prior is charged for (the grid adds uniform noise); `codes` (B, N, h, w) integers; `loss` scalar.
+    prior is charged for (the codes; the grid's with uniform noise); `codes` (B, N, h, w) integers; `loss` scalar.
     """
 
     latents: Tensor
@@ -28,6 +28,14 @@ class Quantized:
     codes: Tensor
     loss: Tensor
     log: dict[str, float] = field(default_factory=dict)
+
+
+def rows_of(tables: Tensor, codes: Tensor) -> Tensor:
+    """Rows (B, G * D, h, w) of tables (G, K, D) that index codes (B, G, h, w) choose, one table a group."""
+    batch, groups, height, width = codes.shape
+    flat = codes.transpose(0, 1).reshape(groups, -1)
+    rows = tables.gather(1, flat[:, :, None].expand(-1, -1, tables.shape[2]))
+    return rows.view(groups, batch, height, width, -1).permute(1, 0, 4, 2, 3).flatten(1, 2)
 
 
 class GridQuantizer(nn.Module):
@@ -79,7 +87,7 @@ class CodebookQuantizer(nn.Module):
         log = self._update(vectors, codes) if self.training else {}
         loss = self.COMMITMENT * (latents - chosen).square().mean()
         straight = latents + (chosen - latents).detach()
-        return Quantized(straight, straight, codes, loss, log)
+        return Quantized(straight, codes, codes, loss, log)
 
     def codes(self, latents: Tensor) -> Tensor:
         """Index (B, G, h, w) int64 of the nearest codebook vector of every group."""
@@ -89,10 +97,7 @@ class CodebookQuantizer(nn.Module):
 
     def lookup(self, codes: Tensor) -> Tensor:
         """Latents (B, G * D, h, w) of index codes (B, G, h, w)."""
-        batch, groups, height, width = codes.shape
-        flat = codes.transpose(0, 1).reshape(groups, -1)
-        vectors = self.codebook.gather(1, flat[:, :, None].expand(-1, -1, self.codebook.shape[2]))
-        return vectors.view(groups, batch, height, width, -1).permute(1, 0, 4, 2, 3).flatten(1, 2)
+        return rows_of(self.codebook, codes)
 
     def _vectors(self, latents: Tensor) -> Tensor:
         batch, _, height, width = latents.shape

@@ -57,11 +57,11 @@ def spread_levels(step: int, rank: int, count: int, config: TrainConfig, levels:
 class Trainer:
     """Model, optimiser and weight average of one run, on one process."""
 
-    def __init__(self, model: VQVAE, config: TrainConfig, device: torch.device, step: int = 0) -> None:
+    def __init__(self, model: VQVAE, config: TrainConfig, device: torch.device) -> None:
         self.model = model.to(device).to(memory_format=torch.channels_last)
         self.config = config
         self.device = device
-        self.step = step
+        self.step = 0
         self.rank = dist.get_rank() if dist.is_initialized() else 0
         self.world = dist.get_world_size() if dist.is_initialized() else 1
         if config.batch % self.world:
@@ -108,9 +108,7 @@ class Trainer:
                 if moment in state:
                     tensors[f"{moment}.{name}"] = checkpoint.rounded(state[moment])
                     state[moment].copy_(tensors[f"{moment}.{name}"])
-        tensors |= {
-            f"buffer.{name}": buffer for name, buffer in self.model.state_dict().items() if self._is_buffer(name)
-        }
+        tensors |= {f"buffer.{name}": buffer for name, buffer in self._buffers().items()}
         texts = {"model": to_json(self.model.config), "train": to_json(self.config)}
         if self.rank == 0:
             checkpoint.save(folder, self.step, {k: v.cpu() for k, v in tensors.items()}, texts)
@@ -128,12 +126,13 @@ class Trainer:
                         "exp_avg": torch.empty_like(parameter).copy_(tensors[f"exp_avg.{name}"]),
                         "exp_avg_sq": torch.empty_like(parameter).copy_(tensors[f"exp_avg_sq.{name}"]),
                     }
-            for name, buffer in self.model.state_dict().items():
-                if self._is_buffer(name):
-                    buffer.copy_(tensors[f"buffer.{name}"])
+            for name, buffer in self._buffers().items():
+                buffer.copy_(tensors[f"buffer.{name}"])
 
-    def _is_buffer(self, name: str) -> bool:
-        return name not in dict(self.model.named_parameters())
+    def _buffers(self) -> dict[str, Tensor]:
+        """What the model's state holds besides its parameters."""
+        parameters = dict(self.model.named_parameters())
+        return {name: value for name, value in self.model.state_dict().items() if name not in parameters}
 
     @torch.no_grad()
     def validate(self, photos: Sequence[np.ndarray]) -> dict[str, float]:

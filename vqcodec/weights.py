@@ -77,14 +77,13 @@ def load_networks(info: ModelInfo) -> VQVAE:
     import torch
     from safetensors.torch import load
 
-    from vqcodec.models import VQVAE
+    from vqcodec.models import VQVAE, only_for_prior
 
     data = read_bytes(info)
     config = model_config(info.path)
     model = VQVAE(config).eval()
     state = {name: value.float() for name, value in load(data).items() if not name.startswith("prior.")}
-    own = {name: v.shape for name, v in model.state_dict().items() if not name.startswith(("prior.", "embedding"))}
-    own = {name: shape for name, shape in own.items() if name not in ("quantizer.hits", "quantizer.sums")}
+    own = {name: value.shape for name, value in model.state_dict().items() if not only_for_prior(name)}
     given = {name: v.shape for name, v in state.items()}
     if own != given:
         wrong = sorted(set(own.items()) ^ set(given.items()))[0][0]

@@ -80,6 +80,20 @@ impl Distribution for Sliver {
     }
 }
 
+/// Writes and reads symbols of [`Sliver`].
+fn round_trip_slivers(symbols: &[i32]) {
+    let mut encoder = Encoder::default();
+    for &symbol in symbols {
+        encoder.code(symbol, &Sliver).unwrap();
+    }
+    let payload = encoder.finish();
+    let mut decoder = Decoder::new(&payload);
+    for &symbol in symbols {
+        assert_eq!(decoder.code(0, &Sliver).unwrap(), symbol);
+    }
+    decoder.finish().unwrap();
+}
+
 /// All runs of the sliver, resolved to either side or not at all.
 #[test]
 fn carries() {
@@ -88,16 +102,7 @@ fn carries() {
             for after in [vec![], vec![0], vec![2], vec![0; 9], vec![2; 9], vec![2, 0, 1]] {
                 let symbols: Vec<i32> =
                     [vec![2; before], vec![1; run], after, vec![1; run]].concat();
-                let mut encoder = Encoder::default();
-                for &symbol in &symbols {
-                    encoder.code(symbol, &Sliver).unwrap();
-                }
-                let payload = encoder.finish();
-                let mut decoder = Decoder::new(&payload);
-                for &symbol in &symbols {
-                    assert_eq!(decoder.code(0, &Sliver).unwrap(), symbol);
-                }
-                decoder.finish().unwrap();
+                round_trip_slivers(&symbols);
             }
         }
     }
@@ -140,16 +145,7 @@ proptest! {
 
     #[test]
     fn slivers(symbols in prop::collection::vec(prop_oneof![0..3, Just(1)], 0..60)) {
-        let mut encoder = Encoder::default();
-        for &symbol in &symbols {
-            encoder.code(symbol, &Sliver).unwrap();
-        }
-        let payload = encoder.finish();
-        let mut decoder = Decoder::new(&payload);
-        for &symbol in &symbols {
-            prop_assert_eq!(decoder.code(0, &Sliver).unwrap(), symbol);
-        }
-        decoder.finish().unwrap();
+        round_trip_slivers(&symbols);
     }
 
     /// Garbage decodes to garbage within the range, or to an error.
