@@ -15,11 +15,12 @@ import vqcodec
 PACKAGE = Path(vqcodec.__file__).parent
 LAYERS = [
     {"errors", "config"},
-    {"_core", "files", "modes", "checkpoint"},
+    {"architecture", "_core", "files", "modes", "checkpoint"},
     {"pixels"},
-    {"nets", "quantize", "photos"},
+    {"nets", "quantize", "photos", "integers"},
     {"prior"},
     {"models"},
+    {"integer_transform"},
     {"export", "weights", "transform", "progress"},
     {"codec"},
     {"metrics", "train", "facts"},

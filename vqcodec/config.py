@@ -66,13 +66,6 @@ class ModelConfig:
         synthesis = self.synthesis_coarse_blocks + 0.5 * self.synthesis_blocks
         return math.ceil(max(analysis, synthesis))
 
-    def runtime(self) -> dict[str, Any]:
-        """What the Rust runtime has to know of a model."""
-        prior: dict[str, Any] = {"slices": list(self.slices), "hidden": self.prior_hidden, "head": "logistic"}
-        if self.quantizer == "codebook":
-            prior |= {"head": "categorical", "alphabet": self.codebook_size, "embedding": self.embedding}
-        return {"stride": self.stride, "quality_levels": self.quality_levels, "prior": prior}
-
     @property
     def stride(self) -> int:
         """Pixels per code along one side."""

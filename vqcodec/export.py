@@ -1,4 +1,4 @@
-"""The bridge: a training checkpoint becomes one model file with an exact integer prior (torch).
+"""The bridge: a training checkpoint becomes one model file of exact integer networks (torch).
 
 Integers of the prior (see rust/core/FORMAT.md): weights int8 with a power-of-two scale per output,
 biases int32, activations int16 with 8 fractional bits, context features with 3 (codes) or 8
@@ -15,10 +15,12 @@ import torch
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from vqcodec import checkpoint
+from vqcodec import architecture, checkpoint
 from vqcodec.config import ModelConfig, from_json, to_json
 from vqcodec.errors import InvalidModelError
-from vqcodec.models import VQVAE, only_for_prior
+from vqcodec.integer_transform import integer_transform
+from vqcodec.integers import integer_layer
+from vqcodec.models import VQVAE
 from vqcodec.prior import FEATURE_LIMIT, MIN_LOG2_SCALE, PriorSlice, TapConv
 
 ACTIVATION_BITS = 8
@@ -28,8 +30,6 @@ OUTPUT_BITS = 8  # means and logits
 CLASS_BITS = 4  # scale classes: 1/16 octave
 ACTIVATION_MAX = 32_767
 WEIGHT_MAX = 127
-ACCUMULATOR_LIMIT = 2**31 - 1
-HALF_FROM = 4096  # float tensors of at least this many elements are stored as float16
 
 
 def export_checkpoint(folder: Path, *, name: str, description: str) -> bytes:
@@ -49,14 +49,13 @@ def export_checkpoint(folder: Path, *, name: str, description: str) -> bytes:
 
 
 def export_model(model: VQVAE, *, name: str, description: str, provenance: dict[str, Any] | None = None) -> bytes:
-    """Model file (safetensors bytes) of a float model: float16 transforms, integer prior, config as metadata."""
-    tensors = {key: _stored(value) for key, value in model.state_dict().items() if not only_for_prior(key)}
-    tensors |= integer_prior(model)
+    """Model file (safetensors bytes) of a float model: integer transform and prior, config as metadata."""
+    tensors = integer_transform(model) | integer_prior(model)
     config = {
         "name": name,
         "description": description,
         "model": json.loads(to_json(model.config)),
-        "runtime": model.config.runtime(),
+        "runtime": architecture.runtime(model.config),
         "provenance": provenance or {},
     }
     return save_tensors(tensors, {"config": json.dumps(config, sort_keys=True)})
@@ -83,17 +82,17 @@ def _integer_slice(block: PriorSlice, prefix: str, grid: bool) -> dict[str, Tens
     divisor = _divisors(contexts, WEIGHT_MAX / 2.0 ** (ACTIVATION_BITS - bits))
     for step, weight in enumerate(contexts):
         weight, bias = weight / divisor[:, None], block.context_bias[step] / divisor
-        tensors |= _integer_layer(f"{prefix}.{step}.context", weight, bias, bits, ACTIVATION_BITS, largest)
+        tensors |= _prior_layer(f"{prefix}.{step}.context", weight, bias, bits, ACTIVATION_BITS, largest)
     hidden = {"hidden1": block.hidden1.weight.flatten(1) * divisor, "hidden2": block.hidden2.weight.flatten(1)}
     for layer, weight in hidden.items():
         bias = getattr(block, layer).bias
-        tensors |= _integer_layer(f"{prefix}.{layer}", weight, bias, ACTIVATION_BITS, ACTIVATION_BITS, ACTIVATION_MAX)
+        tensors |= _prior_layer(f"{prefix}.{layer}", weight, bias, ACTIVATION_BITS, ACTIVATION_BITS, ACTIVATION_MAX)
     weight, bias = block.head.weight.flatten(1), block.head_bias.clone()
     output_bits = torch.full((weight.shape[0],), OUTPUT_BITS)
     if grid:  # first the means, then the scale classes, counted from the smallest scale
         output_bits[weight.shape[0] // 2 :] = CLASS_BITS
         bias[:, weight.shape[0] // 2 :] -= MIN_LOG2_SCALE
-    return tensors | _integer_layer(f"{prefix}.head", weight, bias, ACTIVATION_BITS, output_bits, ACTIVATION_MAX)
+    return tensors | _prior_layer(f"{prefix}.head", weight, bias, ACTIVATION_BITS, output_bits, ACTIVATION_MAX)
 
 
 def _context_weights(block: PriorSlice) -> list[Tensor]:
@@ -115,39 +114,10 @@ def _divisors(weights: list[Tensor], limit: float) -> Tensor:
     return torch.exp2(torch.ceil(torch.log2(peak / limit)).clamp(min=0.0))
 
 
-def _integer_layer(
+def _prior_layer(
     name: str, weight: Tensor, bias: Tensor, input_bits: int, output_bits: int | Tensor, largest: int
 ) -> dict[str, Tensor]:
-    """Quantise rows of `weight` (outputs, inputs) to int8 with the finest power-of-two scale that fits.
-
-    out = (W x + b + half) >> shift, where W = w 2^s and shift = s + input_bits - output_bits; the scale
-    is lowered until sum|W| * largest + |b| + half stays below 2^31.
-    """
-    weight, bias = weight.double(), bias.double()
+    """A layer whose inputs and outputs (maybe one by one) have these fractional bits, with int8 weights."""
     output_bits = torch.as_tensor(output_bits).expand(weight.shape[0])
-    peak = weight.abs().amax(1).clamp(min=1e-12)
-    scale = torch.floor(torch.log2((WEIGHT_MAX + 0.49) / peak)).clamp(max=20)
-    lowest = (output_bits - input_bits).double()
-    for _ in range(40):
-        rows = (weight * 2.0 ** scale[:, None]).round().clamp(-WEIGHT_MAX, WEIGHT_MAX)
-        offsets = (bias * 2.0 ** (scale + input_bits)).round()
-        shift = scale - lowest
-        bound = rows.abs().sum(1) * largest + offsets.abs().reshape(-1, weight.shape[0]).amax(0) + 2.0 ** (shift - 1)
-        over = (bound >= ACCUMULATOR_LIMIT) & (scale > lowest)
-        if not bool(over.any()):
-            break
-        scale = scale - over.double()
-    if bool((shift < 0).any()) or bool((bound >= ACCUMULATOR_LIMIT).any()):
-        raise InvalidModelError(
-            f"{name}: weights are too large for the integer runtime (largest {float(peak.max()):.2f})"
-        )
-    return {
-        f"{name}.weight": rows.to(torch.int8),
-        f"{name}.bias": offsets.to(torch.int32),
-        f"{name}.shift": shift.to(torch.uint8),
-    }
-
-
-def _stored(tensor: Tensor) -> Tensor:
-    half = tensor.is_floating_point() and tensor.numel() >= HALF_FROM
-    return tensor.to(torch.float16 if half else tensor.dtype).contiguous()
+    scaled = weight * torch.exp2(output_bits - input_bits)[:, None]
+    return integer_layer(name, scaled, bias * torch.exp2(output_bits), largest, torch.int8)

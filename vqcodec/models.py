@@ -91,11 +91,6 @@ class VQVAE(nn.Module):
         return categorical_bits(values, self.prior(rows_of(self.embedding, codes), level))
 
 
-def only_for_prior(name: str) -> bool:
-    """Whether a tensor of a VQVAE serves the prior or training alone: transforms and codebooks do without it."""
-    return name.startswith("prior.") or name in ("embedding", "quantizer.hits", "quantizer.sums")
-
-
 @torch.no_grad()
 def start_from_pca(model: VQVAE, patches: Tensor) -> None:
     """Initialise skip, gains and prior scales of a grid model from (N, 768) training patches in [-0.5, 0.5].

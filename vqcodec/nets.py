@@ -12,6 +12,8 @@ from torch.nn import functional as F
 
 from vqcodec.config import ModelConfig
 
+TRUNK_LIMIT = 8.0  # activations between blocks are clamped to +-this: int16 with 11 fractional bits at run time
+HIDDEN_LIMIT = 64.0  # those after a ReLU are clipped at this: 8 fractional bits
 UNIT_STEP = 0.25  # quantiser step, in pixel units of 0..1, that a latent of size 1 stands for
 
 
@@ -34,6 +36,11 @@ class LevelGain(nn.Module):
         return torch.exp(weights @ self.log_gain)[:, :, None, None]
 
 
+def clipped_relu(x: Tensor) -> Tensor:
+    """Clipped ReLU, the only nonlinearity of the transforms."""
+    return torch.clamp(x, 0.0, HIDDEN_LIMIT)
+
+
 class ResidualBlock(nn.Module):
     """x + 1x1(ReLU(3x3(x))): dense, because dense blocks train three times faster than depthwise ones."""
 
@@ -43,7 +50,7 @@ class ResidualBlock(nn.Module):
         self.mix = nn.Conv2d(width, width, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.mix(F.relu(self.spatial(x)))
+        return torch.clamp(x + self.mix(clipped_relu(self.spatial(x))), -TRUNK_LIMIT, TRUNK_LIMIT)
 
 
 def residual_blocks(width: int, count: int) -> nn.Sequential:
@@ -62,6 +69,8 @@ def zero_init(conv: nn.Conv2d) -> nn.Conv2d:
 class ResidualAnalysis(nn.Module):
     """Linear 16x16 patch transform (PCA-initialised) plus a learned correction that starts at zero."""
 
+    input_scale = 3.0  # pixels are small numbers: the trunk sees them larger
+
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         wide, coarse = config.analysis_width, config.analysis_coarse_width
@@ -74,7 +83,7 @@ class ResidualAnalysis(nn.Module):
         self.out = zero_init(nn.Conv2d(coarse, config.channels, 1))
 
     def forward(self, images: Tensor, level: Tensor) -> Tensor:
-        x = self.stem(F.pixel_unshuffle(images * 3.0, 8)) * self.stem_gain(level)
+        x = self.stem(F.pixel_unshuffle(images * self.input_scale, 8)) * self.stem_gain(level)
         correction = self.out(self.coarse(self.down(self.fine(x))))
         with torch.autocast(images.device.type, enabled=False):
             linear = self.skip(F.pixel_unshuffle(images, 16)) / UNIT_STEP
@@ -110,40 +119,36 @@ class ResidualSynthesis(nn.Module):
 class PlainAnalysis(nn.Module):
     """The textbook encoder: strided 4x4 convolutions and two residual blocks (van den Oord et al. 2017)."""
 
+    input_scale = 1.0
+
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         width = config.channels
-        self.trunk = nn.Sequential(
-            nn.Conv2d(3, width // 2, 4, stride=2, padding=1),
-            nn.ReLU(),
-            nn.Conv2d(width // 2, width, 4, stride=2, padding=1),
-            nn.ReLU(),
-            nn.Conv2d(width, width, 4, stride=2, padding=1),
-            residual_blocks(width, 2),
-            nn.ReLU(),
-            nn.Conv2d(width, config.codebook_width, 1),
-        )
+        self.down1 = nn.Conv2d(3, width // 2, 4, stride=2, padding=1)
+        self.down2 = nn.Conv2d(width // 2, width, 4, stride=2, padding=1)
+        self.down3 = nn.Conv2d(width, width, 4, stride=2, padding=1)
+        self.blocks = residual_blocks(width, 2)
+        self.out = nn.Conv2d(width, config.codebook_width, 1)
 
     def forward(self, images: Tensor, level: Tensor) -> Tensor:
-        return self.trunk(images).float()
+        x = clipped_relu(self.down2(clipped_relu(self.down1(images))))
+        return self.out(self.blocks(self.down3(x))).float()
 
 
 class PlainSynthesis(nn.Module):
-    """Mirror of `PlainAnalysis` with transposed convolutions."""
+    """Mirror of `PlainAnalysis`, with sub-pixel convolutions (Shi et al. 2016) as the transposed ones."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         width = config.channels
-        self.trunk = nn.Sequential(
-            nn.Conv2d(config.codebook_width, width, 3, padding=1),
-            residual_blocks(width, 2),
-            nn.ReLU(),
-            nn.ConvTranspose2d(width, width, 4, stride=2, padding=1),
-            nn.ReLU(),
-            nn.ConvTranspose2d(width, width // 2, 4, stride=2, padding=1),
-            nn.ReLU(),
-            nn.ConvTranspose2d(width // 2, 3, 4, stride=2, padding=1),
-        )
+        self.stem = nn.Conv2d(config.codebook_width, width, 3, padding=1)
+        self.blocks = residual_blocks(width, 2)
+        self.up1 = nn.Conv2d(width, 4 * width, 3, padding=1)
+        self.up2 = nn.Conv2d(width, 4 * (width // 2), 3, padding=1)
+        self.out = nn.Conv2d(width // 2, 4 * 3, 3, padding=1)
 
     def forward(self, latents: Tensor, level: Tensor) -> Tensor:
-        return self.trunk(latents).float()
+        x = self.blocks(self.stem(latents))
+        x = F.pixel_shuffle(clipped_relu(self.up1(x)), 2)
+        x = F.pixel_shuffle(clipped_relu(self.up2(x)), 2)
+        return F.pixel_shuffle(self.out(x), 2).float()

@@ -1,6 +1,6 @@
 """Model files: find one by name, path or content hash, read its config, load its networks.
 
-A model file is safetensors: float transforms, integer prior, and a JSON config in the metadata. Its
+A model file is safetensors: integer transform, integer prior, and a JSON config in the metadata. Its
 SHA-256, cut to 16 hex digits, is the model id that every stream names.
 """
 
@@ -14,6 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vqcodec import architecture
 from vqcodec.config import ModelConfig, from_json
 from vqcodec.errors import InvalidModelError, ModelMissingError
 
@@ -73,23 +74,18 @@ def read_bytes(info: ModelInfo) -> bytes:
 
 
 def load_networks(info: ModelInfo) -> VQVAE:
-    """Analysis and synthesis networks in torch, float32, evaluation mode (the float prior is not loaded)."""
-    import torch
+    """Analysis and synthesis networks in torch, float32, evaluation mode (the prior is not loaded)."""
     from safetensors.torch import load
 
-    from vqcodec.models import VQVAE, only_for_prior
+    from vqcodec.integer_transform import load_integer_transform
+    from vqcodec.models import VQVAE
 
     data = read_bytes(info)
-    config = model_config(info.path)
-    model = VQVAE(config).eval()
-    state = {name: value.float() for name, value in load(data).items() if not name.startswith("prior.")}
-    own = {name: value.shape for name, value in model.state_dict().items() if not only_for_prior(name)}
-    given = {name: v.shape for name, v in state.items()}
-    if own != given:
-        wrong = sorted(set(own.items()) ^ set(given.items()))[0][0]
-        raise InvalidModelError(f"{info.path}: tensor {wrong} is missing, unknown or of another shape")
-    with torch.no_grad():
-        model.load_state_dict(state, strict=False)
+    model = VQVAE(model_config(info.path)).eval()
+    try:
+        load_integer_transform(model, load(data))
+    except (KeyError, RuntimeError) as error:
+        raise InvalidModelError(f"{info.path}: a tensor is missing or of another shape: {error}") from error
     return model
 
 
@@ -98,7 +94,7 @@ def model_config(path: Path) -> ModelConfig:
     stored = _metadata(path)
     try:
         config = from_json(ModelConfig, json.dumps(stored["model"]))
-        if config.runtime() != stored["runtime"]:
+        if architecture.runtime(config) != stored["runtime"]:
             raise ValueError("the networks' and the runtime's shape differ")
     except (KeyError, TypeError, ValueError) as error:
         raise InvalidModelError(f"{path}: model config: {error}") from error

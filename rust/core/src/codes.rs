@@ -32,6 +32,29 @@ impl CodeGrid {
         Self { variables, height, width, codes: vec![0; variables * height * width] }
     }
 
+    /// Takes codes of shape `(height, width, variables)`, each within 16 bits.
+    pub(crate) fn from_positions([variables, height, width]: [usize; 3], codes: &[i32]) -> Self {
+        let mut grid = Self::zeros([variables, height, width]);
+        for (position, codes) in codes.chunks_exact(variables).enumerate() {
+            for (plane, &code) in grid.codes.chunks_exact_mut(height * width).zip(codes) {
+                plane[position] = code;
+            }
+        }
+        grid
+    }
+
+    /// Mirror of `from_positions`: the codes in the order `(height, width, variables)`.
+    pub(crate) fn to_positions(&self) -> Vec<i32> {
+        let mut codes = vec![0; self.codes.len()];
+        for (position, codes) in codes.chunks_exact_mut(self.variables).enumerate() {
+            let planes = self.codes.chunks_exact(self.height * self.width);
+            for (plane, code) in planes.zip(codes) {
+                *code = plane[position];
+            }
+        }
+        codes
+    }
+
     /// `[variables, height, width]`.
     pub fn shape(&self) -> [usize; 3] {
         [self.variables, self.height, self.width]

@@ -10,25 +10,33 @@
 
 #![deny(unsafe_code)]
 
+mod architecture;
 pub mod categorical;
 pub mod checksum;
 pub mod codes;
 pub mod container;
 pub mod context;
+pub mod conv;
 pub mod distribution;
 pub mod entropy;
 pub mod error;
 pub mod escape;
 pub mod features;
+pub mod gain;
 pub mod kernels;
 pub mod limits;
 pub mod logistic;
 pub mod model;
 pub mod network;
 pub mod order;
+pub mod picture;
 pub mod prior;
+pub mod quantizer;
 pub mod sigmoid;
 pub mod stream;
+mod tensors;
+pub mod threads;
+pub mod transform;
 
 pub use codes::CodeGrid;
 pub use error::{Error, Result};

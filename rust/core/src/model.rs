@@ -1,20 +1,27 @@
-//! From the bytes of a model file to a proven prior.
+//! From the bytes of a model file to a proven prior and transform.
 //!
-//! A model file is safetensors. Only the `runtime` object of its config and the tensors named
-//! `prior.*` matter here; everything else belongs to the Python side.
+//! A model file is safetensors. Only the `runtime` object of its config and the tensors that it
+//! describes matter here. Files without `runtime.transform` hold float networks for the Python
+//! side under names of its own; codes can be read and written with them.
+
+use std::ops::Range;
 
 use safetensors::{Dtype, SafeTensors};
 use serde::Deserialize;
 
+use crate::architecture::TransformConfig;
 use crate::categorical::MAX_ALPHABET;
 use crate::checksum::ModelId;
 use crate::container::MAX_LOG2;
 use crate::context::{ContextPrior, Head, Slice, Step};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::features::Embedding;
 use crate::kernels::Kernel;
-use crate::network::{Layer, MAX_ACTIVATION, MAX_FEATURE, QUALITY_STEPS};
+use crate::network::{MAX_ACTIVATION, MAX_FEATURE, QUALITY_STEPS};
 use crate::order::{self, Source};
+use crate::prior::Prior;
+use crate::tensors::{Tensors, invalid};
+use crate::transform::Transform;
 
 /// Largest number of slices, of variables a position and of hidden units.
 const MAX_SLICES: usize = 16;
@@ -40,7 +47,9 @@ pub struct Model {
     pub quality_levels: usize,
     /// The prior of the only level.
     pub prior: ContextPrior,
-    /// The kernel that the prior runs on.
+    /// The networks between pixels and codes.
+    pub transform: Option<Transform>,
+    /// The kernel that all networks run on.
     pub kernel: Kernel,
 }
 
@@ -55,6 +64,7 @@ struct Runtime {
     stride: u32,
     quality_levels: usize,
     prior: PriorConfig,
+    transform: Option<TransformConfig>,
 }
 
 #[derive(Deserialize)]
@@ -87,15 +97,23 @@ impl Model {
             .map_err(|error| invalid(format!("its config is not understood: {error}")))?;
         let stride_log2 = check_runtime(&runtime)?;
 
-        let mut reader = PriorReader { tensors, used: 0 };
-        let prior = reader.prior(&runtime, kernel)?;
-        reader.check_nothing_left()?;
+        let mut tensors = Tensors::new(tensors);
+        let prior = read_prior(&mut tensors, &runtime, kernel)?;
+        let shape = (runtime.stride as usize, prior.variables(), runtime.quality_levels);
+        let transform = runtime.transform.as_ref();
+        let transform = transform.map(|config| config.read(&mut tensors, shape, kernel));
+        let transform = transform.transpose()?;
+        tensors.check_nothing_left(match transform {
+            Some(_) => &["prior.", "analysis.", "synthesis.", "quantizer."],
+            None => &["prior."],
+        })?;
         Ok(Self {
             id: ModelId::of(file),
             config: config.clone(),
             stride_log2,
             quality_levels: runtime.quality_levels,
             prior,
+            transform,
             kernel,
         })
     }
@@ -104,10 +122,6 @@ impl Model {
     pub fn max_quality(&self) -> u8 {
         ((self.quality_levels - 1) * QUALITY_STEPS) as u8 // at most 240 by check_runtime
     }
-}
-
-fn invalid(why: impl ToString) -> Error {
-    Error::InvalidModel(why.to_string())
 }
 
 /// Checks the bounds of everything in `runtime`; returns the base-2 logarithm of the stride.
@@ -145,108 +159,56 @@ fn check_runtime(runtime: &Runtime) -> Result<u8> {
     Ok(runtime.stride.trailing_zeros() as u8)
 }
 
-/// Takes the prior's tensors out of a file, checking type and shape of each.
-struct PriorReader<'a> {
-    tensors: SafeTensors<'a>,
-    /// Number of tensors taken.
-    used: usize,
+/// Takes the prior's tensors out of a file.
+fn read_prior(tensors: &mut Tensors, runtime: &Runtime, kernel: Kernel) -> Result<ContextPrior> {
+    let head = read_head(tensors, &runtime.prior)?;
+    let mut slices = Vec::new();
+    let mut first = 0;
+    for (index, &variables) in runtime.prior.slices.iter().enumerate() {
+        slices.push(read_slice(tensors, index, first..first + variables, &head, runtime)?);
+        first += variables;
+    }
+    Ok(ContextPrior::new(head, slices, kernel))
 }
 
-impl<'a> PriorReader<'a> {
-    fn prior(&mut self, runtime: &Runtime, kernel: Kernel) -> Result<ContextPrior> {
-        let head = self.head(&runtime.prior)?;
-        let mut slices = Vec::new();
-        let mut first = 0;
-        for (index, &variables) in runtime.prior.slices.iter().enumerate() {
-            slices.push(self.slice(index, first..first + variables, &head, runtime)?);
-            first += variables;
-        }
-        Ok(ContextPrior::new(head, slices, kernel))
-    }
+fn read_head(tensors: &mut Tensors, prior: &PriorConfig) -> Result<Head> {
+    let (Some(alphabet), Some(width)) = (prior.alphabet, prior.embedding) else {
+        return Ok(Head::Logistic);
+    };
+    let shape = [prior.slices.iter().sum(), alphabet, width];
+    let table = tensors.table("prior.embedding", &shape)?;
+    Ok(Head::Categorical { alphabet, embedding: Embedding::new(alphabet, width, table)? })
+}
 
-    fn head(&mut self, prior: &PriorConfig) -> Result<Head> {
-        let (Some(alphabet), Some(width)) = (prior.alphabet, prior.embedding) else {
-            return Ok(Head::Logistic);
-        };
-        let shape = [prior.slices.iter().sum(), alphabet, width];
-        let bytes = self.tensor("prior.embedding", Dtype::I16, &shape)?;
-        let table = bytes.as_chunks().0.iter().map(|&bytes| i16::from_le_bytes(bytes)).collect();
-        Ok(Head::Categorical { alphabet, embedding: Embedding::new(alphabet, width, table)? })
+fn read_slice(
+    tensors: &mut Tensors,
+    index: usize,
+    variables: Range<usize>,
+    head: &Head,
+    runtime: &Runtime,
+) -> Result<Slice> {
+    let (hidden, levels) = (runtime.prior.hidden, Some(runtime.quality_levels));
+    let mut steps = Vec::new();
+    for (number, order) in order::steps(index).into_iter().enumerate() {
+        let seen = order.taps.iter().map(|tap| match tap.source {
+            Source::Earlier => variables.start,
+            Source::Own => variables.len(),
+        });
+        let inputs = (seen.sum::<usize>() * head.features(), MAX_FEATURE);
+        let name = format!("prior.{index}.{number}.context");
+        let context = tensors.layer(&name, inputs, hidden, (Dtype::I8, levels))?;
+        let order::StepOrder { pattern, sequential, taps } = order;
+        steps.push(Step { pattern, sequential, taps, context });
     }
-
-    fn slice(
-        &mut self,
-        index: usize,
-        variables: std::ops::Range<usize>,
-        head: &Head,
-        runtime: &Runtime,
-    ) -> Result<Slice> {
-        let (hidden, levels) = (runtime.prior.hidden, runtime.quality_levels);
-        let mut steps = Vec::new();
-        for (number, order) in order::steps(index).into_iter().enumerate() {
-            let seen = order.taps.iter().map(|tap| match tap.source {
-                Source::Earlier => variables.start,
-                Source::Own => variables.len(),
-            });
-            let columns = seen.sum::<usize>() * head.features();
-            let name = format!("prior.{index}.{number}.context");
-            let context = self.layer(&name, (columns, MAX_FEATURE), hidden, Some(levels))?;
-            let order::StepOrder { pattern, sequential, taps } = order;
-            steps.push(Step { pattern, sequential, taps, context });
-        }
-        let outputs = variables.len() * head.parameters();
-        let inputs = (hidden, MAX_ACTIVATION);
-        let shared = [
-            self.layer(&format!("prior.{index}.hidden1"), inputs, hidden, None)?,
-            self.layer(&format!("prior.{index}.hidden2"), inputs, hidden, None)?,
-            self.layer(&format!("prior.{index}.head"), inputs, outputs, Some(levels))?,
-        ];
-        Ok(Slice { variables, steps, shared })
-    }
-
-    /// A layer with one row of biases, or with one for each of `levels`.
-    fn layer(
-        &mut self,
-        name: &str,
-        (columns, max_input): (usize, i32),
-        rows: usize,
-        levels: Option<usize>,
-    ) -> Result<Layer> {
-        let weights = self.tensor(&format!("{name}.weight"), Dtype::I8, &[rows, columns])?;
-        let weights: Vec<i8> = weights.iter().map(|&byte| byte as i8).collect();
-        let shape = [levels.unwrap_or(1), rows];
-        let shape = if levels.is_some() { &shape[..] } else { &shape[1..] };
-        let biases = self.tensor(&format!("{name}.bias"), Dtype::I32, shape)?;
-        let biases = biases.as_chunks().0.iter().map(|&bytes| i32::from_le_bytes(bytes)).collect();
-        let shifts = self.tensor(&format!("{name}.shift"), Dtype::U8, &[rows])?.to_vec();
-        Layer::new(name, (columns, max_input), &weights, biases, shifts)
-    }
-
-    fn tensor(&mut self, name: &str, dtype: Dtype, shape: &[usize]) -> Result<&'a [u8]> {
-        let tensor = self
-            .tensors
-            .tensor(name)
-            .map_err(|_| invalid(format!("the tensor {name} is missing")))?;
-        if tensor.dtype() != dtype || tensor.shape() != shape {
-            return Err(invalid(format!(
-                "{name} is {:?} {:?}, not {dtype:?} {shape:?}",
-                tensor.dtype(),
-                tensor.shape()
-            )));
-        }
-        self.used += 1;
-        Ok(tensor.data())
-    }
-
-    /// A tensor under `prior.` that nobody asked for means that file and config disagree.
-    fn check_nothing_left(&self) -> Result<()> {
-        let present = self.tensors.names().iter().filter(|name| name.starts_with("prior.")).count();
-        if present != self.used {
-            return Err(invalid(format!(
-                "it has {present} tensors under prior., but its config describes {}",
-                self.used
-            )));
-        }
-        Ok(())
-    }
+    let outputs = variables.len() * head.parameters();
+    let mut layer = |name: &str, rows, levels| {
+        let name = format!("prior.{index}.{name}");
+        tensors.layer(&name, (hidden, MAX_ACTIVATION), rows, (Dtype::I8, levels))
+    };
+    let shared = [
+        layer("hidden1", hidden, None)?,
+        layer("hidden2", hidden, None)?,
+        layer("head", outputs, levels)?,
+    ];
+    Ok(Slice { variables, steps, shared })
 }

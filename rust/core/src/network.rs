@@ -36,7 +36,7 @@ impl Layer {
     pub fn new(
         name: &str,
         (columns, max_input): (usize, i32),
-        weights: &[i8],
+        weights: &[i16],
         biases: Vec<i32>,
         shifts: Vec<u8>,
     ) -> Result<Self> {
@@ -72,17 +72,7 @@ impl Layer {
 
     /// The biases at a `quality` position: linear between the levels, rounded to nearest.
     pub fn biases_at(&self, quality: u8) -> Vec<i32> {
-        let rows = self.rows();
-        let last = self.biases.len() / rows - 1;
-        let level = (usize::from(quality) / QUALITY_STEPS).min(last);
-        let fraction = (usize::from(quality) % QUALITY_STEPS) as i64;
-        let lower = &self.biases[level * rows..][..rows];
-        let upper = &self.biases[(level + 1).min(last) * rows..][..rows];
-        let blend = |(&lower, &upper): (&i32, &i32)| {
-            let (lower, upper) = (i64::from(lower), i64::from(upper));
-            (lower + (((upper - lower) * fraction + 8) >> 4)) as i32
-        };
-        lower.iter().zip(upper).map(blend).collect()
+        interpolate(&self.biases, self.rows(), quality)
     }
 
     /// Applies the layer to `(batch, stride)` inputs, giving `(batch, rows)` int32 outputs.
@@ -95,6 +85,21 @@ impl Layer {
             }
         }
     }
+}
+
+/// The row of a `(levels, columns)` table at a `quality` position: linear between the levels,
+/// rounded to nearest.
+pub fn interpolate(table: &[i32], columns: usize, quality: u8) -> Vec<i32> {
+    let last = table.len() / columns - 1;
+    let level = (usize::from(quality) / QUALITY_STEPS).min(last);
+    let fraction = (usize::from(quality) % QUALITY_STEPS) as i64;
+    let lower = &table[level * columns..][..columns];
+    let upper = &table[(level + 1).min(last) * columns..][..columns];
+    let blend = |(&lower, &upper): (&i32, &i32)| {
+        let (lower, upper) = (i64::from(lower), i64::from(upper));
+        (lower + (((upper - lower) * fraction + 8) >> 4)) as i32
+    };
+    lower.iter().zip(upper).map(blend).collect()
 }
 
 /// Clamps `(batch, rows)` outputs to activations, in vectors of `stride` for the next layer.
@@ -112,7 +117,7 @@ pub fn activate(outputs: &[i32], rows: usize, stride: usize, activations: &mut [
 fn prove(
     name: &str,
     row: usize,
-    weights: &[i8],
+    weights: &[i16],
     max_input: i32,
     largest_bias: u32,
     shift: u8,

@@ -3,8 +3,6 @@
 //! Tiles are independent of each other, so they are coded on several threads; the bytes do not
 //! depend on how many.
 
-use rayon::prelude::*;
-
 use crate::checksum::ModelId;
 use crate::codes::{CodeGrid, tiles};
 use crate::container::{self, Container, Header, Level};
@@ -13,12 +11,10 @@ use crate::error::{Error, Result};
 use crate::limits::Limits;
 use crate::model::Model;
 use crate::prior::Prior;
+use crate::threads::for_each;
 
 /// Base-2 logarithm of the side of a tile, in positions, that the encoder uses.
 pub const TILE_LOG2: u8 = 6;
-
-/// Most threads of one call.
-const MAX_THREADS: usize = 256;
 
 /// What a file holds besides codes.
 #[derive(Debug, Clone, Copy)]
@@ -63,7 +59,7 @@ pub fn write_file(
             )));
         }
         let tiles: Vec<_> = header.tiles(level).map(|tile| codes.tile(tile)).collect();
-        let (written, bits): (Vec<_>, Vec<_>) = for_each_tile(tiles, threads, |mut codes| {
+        let (written, bits): (Vec<_>, Vec<_>) = for_each(tiles, threads, |mut codes| {
             let mut coder = Encoder::default();
             model.prior.code(&mut codes, quality, &mut coder)?;
             let bits = coder.bits;
@@ -104,7 +100,7 @@ fn read_level(
     let (height, width) = header.grid(header.levels[level]);
     let variables = model.prior.variables();
     let tiles = header.tiles(header.levels[level]).zip(payloads[level].iter().copied());
-    let decoded = for_each_tile(tiles.collect(), threads, |(tile, part)| {
+    let decoded = for_each(tiles.collect(), threads, |(tile, part)| {
         let mut coder = Decoder::new(container.verified_payload(bytes, part)?);
         let mut codes = CodeGrid::zeros([variables, tile.height, tile.width]);
         model.prior.code(&mut codes, header.quality, &mut coder)?;
@@ -131,7 +127,7 @@ pub fn cross_entropy(
     for codes in codes {
         let [_, height, width] = codes.shape();
         let tiles = tiles(height, width, 1 << TILE_LOG2).map(|tile| codes.tile(tile));
-        let tile_bits = for_each_tile(tiles.collect(), threads, |mut codes| {
+        let tile_bits = for_each(tiles.collect(), threads, |mut codes| {
             let mut coder = Meter::default();
             model.prior.code(&mut codes, quality, &mut coder)?;
             Ok(coder.bits)
@@ -191,25 +187,4 @@ fn check_id(needed: ModelId, given: ModelId) -> Result<()> {
         return Ok(());
     }
     Err(Error::ModelMismatch { needed: needed.to_string(), given: given.to_string() })
-}
-
-/// Applies `work` to all items, on threads of its own where that helps; results keep their order.
-///
-/// Rayon's global pool is avoided on purpose: its threads would be missing in a forked process
-/// (a torch DataLoader's worker, say), which would then wait forever.
-fn for_each_tile<T: Send, R: Send>(
-    items: Vec<T>,
-    threads: usize,
-    work: impl Fn(T) -> Result<R> + Send + Sync,
-) -> Result<Vec<R>> {
-    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
-    let threads = if threads == 0 { cores() } else { threads };
-    let threads = threads.min(items.len()).min(MAX_THREADS);
-    let pool = (threads > 1)
-        .then(|| rayon::ThreadPoolBuilder::new().num_threads(threads).build().ok())
-        .flatten();
-    match pool {
-        Some(pool) => pool.install(|| items.into_par_iter().map(work).collect()),
-        None => items.into_iter().map(work).collect(),
-    }
 }

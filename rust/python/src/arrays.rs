@@ -61,6 +61,16 @@ pub fn to_array(py: Python<'_>, codes: CodeGrid) -> PyResult<Bound<'_, PyArray3<
     Ok(array.map_err(|error| invalid_input(error.to_string()))?.into_pyarray(py))
 }
 
+/// Pixels as an uint8 array of shape `(height, width, 3)`, without a copy.
+pub fn to_pixels(
+    py: Python<'_>,
+    [height, width]: [usize; 2],
+    pixels: Vec<u8>,
+) -> PyResult<Bound<'_, PyArray3<u8>>> {
+    let array = Array3::from_shape_vec([height, width, 3], pixels);
+    Ok(array.map_err(|error| invalid_input(error.to_string()))?.into_pyarray(py))
+}
+
 /// Rows of `columns` numbers as an int32 array of shape `(rows, columns)`.
 pub fn to_rows(
     py: Python<'_>,

@@ -6,6 +6,7 @@ mod arrays;
 mod errors;
 mod header;
 mod model;
+mod picture;
 mod static_prior;
 
 use pyo3::prelude::*;
@@ -19,6 +20,8 @@ mod _core {
     use super::kernel;
     #[pymodule_export]
     use super::model::{Model, cross_entropy, head_outputs, read_codes, write_file};
+    #[pymodule_export]
+    use super::picture::{analyze, synthesize};
     #[pymodule_export]
     use super::static_prior::StaticPrior;
 }

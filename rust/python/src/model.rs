@@ -11,7 +11,7 @@ use crate::errors::{invalid_input, to_python};
 
 /// See `_core.pyi`.
 #[pyclass(frozen, module = "vqcodec._core")]
-pub struct Model(CoreModel);
+pub struct Model(pub CoreModel);
 
 #[pymethods]
 impl Model {
@@ -28,6 +28,11 @@ impl Model {
     #[getter]
     fn config(&self) -> &str {
         &self.0.config
+    }
+
+    #[getter]
+    fn has_transform(&self) -> bool {
+        self.0.transform.is_some()
     }
 
     fn __repr__(&self) -> String {
@@ -102,6 +107,7 @@ pub fn head_outputs<'py>(
     to_rows(py, columns, outputs)
 }
 
-fn thread_count(threads: i64) -> PyResult<usize> {
+/// A number of threads, which is 0 or more.
+pub fn thread_count(threads: i64) -> PyResult<usize> {
     usize::try_from(threads).map_err(|_| invalid_input(format!("threads: {threads} is negative")))
 }

@@ -23,12 +23,12 @@ pub struct Matrix {
 }
 
 impl Matrix {
-    /// Packs row-major int8 `weights`, `columns > 0` to a row.
-    pub fn new(columns: usize, weights: &[i8]) -> Self {
+    /// Packs row-major int16 `weights`, `columns > 0` to a row.
+    pub fn new(columns: usize, weights: &[i16]) -> Self {
         let stride = columns.next_multiple_of(LANES);
         let mut packed = Vec::with_capacity(weights.len() / columns * stride);
         for row in weights.chunks_exact(columns) {
-            packed.extend(row.iter().map(|&weight| i16::from(weight)));
+            packed.extend_from_slice(row);
             packed.resize(packed.len().next_multiple_of(LANES), 0);
         }
         Self { rows: packed.len() / stride, columns, weights: packed }

@@ -1,0 +1,62 @@
+//! Pixels to codes and back with a model's own networks, on several threads.
+
+use crate::codes::CodeGrid;
+use crate::error::{Error, Result};
+use crate::limits::Limits;
+use crate::model::Model;
+use crate::prior::Prior;
+use crate::threads::with_threads;
+use crate::transform::Transform;
+
+/// The codes of `(height, width, 3)` sRGB pixels at a `quality` position; the result does not
+/// depend on `threads` (0: as many as there are cores).
+pub fn analyze(
+    model: &Model,
+    pixels: &[u8],
+    [height, width]: [usize; 2],
+    quality: u8,
+    threads: usize,
+) -> Result<CodeGrid> {
+    let transform = check(model, [height, width], quality)?;
+    if height.checked_mul(width).and_then(|size| size.checked_mul(3)) != Some(pixels.len()) {
+        return Err(Error::InvalidInput(format!("the pixels are not {height} x {width} x 3")));
+    }
+    with_threads(threads, || transform.analyze(pixels, height, width, quality))
+}
+
+/// Mirror of `analyze`: `(height, width, 3)` sRGB pixels of codes.
+pub fn synthesize(
+    model: &Model,
+    codes: &CodeGrid,
+    [height, width]: [usize; 2],
+    quality: u8,
+    threads: usize,
+) -> Result<Vec<u8>> {
+    let transform = check(model, [height, width], quality)?;
+    let positions = |side: usize| side.div_ceil(1 << model.stride_log2);
+    let shape = [model.prior.variables(), positions(height), positions(width)];
+    if codes.shape() != shape {
+        return Err(Error::InvalidInput(format!(
+            "codes of {:?} are not those of a {width}x{height} picture, {shape:?}",
+            codes.shape()
+        )));
+    }
+    with_threads(threads, || transform.synthesize(codes, height, width, quality))?
+}
+
+fn check(model: &Model, [height, width]: [usize; 2], quality: u8) -> Result<&Transform> {
+    let side = |side: usize| u32::try_from(side).unwrap_or(u32::MAX);
+    Limits::with_max_pixels(u64::MAX).check_picture(side(width), side(height))?;
+    if height == 0 || width == 0 {
+        return Err(Error::InvalidInput("the picture has no pixels".into()));
+    }
+    if quality > model.max_quality() {
+        return Err(Error::InvalidInput(format!(
+            "quality position {quality} is above the model's {}",
+            model.max_quality()
+        )));
+    }
+    model.transform.as_ref().ok_or_else(|| {
+        Error::InvalidModel("it holds no integer networks between pixels and codes".into())
+    })
+}

@@ -1,0 +1,92 @@
+//! Between latents and codes: the integer grid, or learned codebooks.
+
+use crate::error::{Error, Result};
+
+/// Fractional bits of a value: what a code stands for before the synthesis gain.
+pub const VALUE_BITS: u32 = 8;
+
+/// Largest magnitude of a code of the grid.
+const CODE_LIMIT: i64 = 16383;
+
+/// What turns latents into codes, and codes into values.
+#[derive(Debug, Clone)]
+pub enum Quantizer {
+    /// A code is a number: a latent rounded to the nearest integer, half upwards.
+    Grid,
+    /// A code is the index of the nearest of `size` vectors of `width` channels, one codebook for
+    /// each group of channels.
+    Codebook {
+        /// Vectors of a codebook.
+        size: usize,
+        /// Channels of a vector.
+        width: usize,
+        /// `(groups, size, width)` values.
+        table: Vec<i16>,
+    },
+}
+
+impl Quantizer {
+    /// Channels of a latent for each code.
+    pub fn width(&self) -> usize {
+        match self {
+            Self::Grid => 1,
+            Self::Codebook { width, .. } => *width,
+        }
+    }
+
+    /// The codes of the latents of one position; `latents` have `bits` fractional ones.
+    pub fn quantize(&self, latents: &[i64], bits: u32, codes: &mut [i32]) {
+        match self {
+            Self::Grid => {
+                for (&latent, code) in latents.iter().zip(codes) {
+                    let nearest = (latent + ((1 << bits) >> 1)) >> bits;
+                    *code = nearest.clamp(-CODE_LIMIT, CODE_LIMIT) as i32;
+                }
+            }
+            Self::Codebook { size, width, table } => {
+                let bits = bits - VALUE_BITS;
+                let books = table.chunks_exact(size * width);
+                for ((latent, book), code) in latents.chunks_exact(*width).zip(books).zip(codes) {
+                    *code = nearest(latent, book, bits) as i32;
+                }
+            }
+        }
+    }
+
+    /// Mirror of `quantize`: the values of the codes of one position.
+    pub fn values(&self, codes: &[i32], values: &mut [i64]) -> Result<()> {
+        match self {
+            Self::Grid => {
+                for (&code, value) in codes.iter().zip(values) {
+                    *value = i64::from(code) << VALUE_BITS;
+                }
+            }
+            Self::Codebook { size, width, table } => {
+                let books = table.chunks_exact(size * width);
+                for ((&code, book), values) in
+                    codes.iter().zip(books).zip(values.chunks_exact_mut(*width))
+                {
+                    let code = usize::try_from(code).ok().filter(|code| code < size);
+                    let code = code.ok_or(Error::Corrupted { what: "a code has no vector" })?;
+                    for (value, &entry) in values.iter_mut().zip(&book[code * width..]) {
+                        *value = entry.into();
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Index of the first of the vectors of `book` that are nearest to a latent.
+fn nearest(latent: &[i64], book: &[i16], bits: u32) -> usize {
+    let distance = |vector: &[i16]| -> i64 {
+        latent.iter().zip(vector).fold(0, |sum, (&latent, &entry)| {
+            // far beyond any vector, and small enough that the square of it is no danger
+            let latent = (latent >> bits).clamp(-(1 << 24), 1 << 24);
+            sum + (latent - i64::from(entry)).pow(2)
+        })
+    };
+    let distances = book.chunks_exact(latent.len()).map(distance);
+    distances.enumerate().min_by_key(|&(_, distance)| distance).map_or(0, |(index, _)| index)
+}

@@ -1,0 +1,96 @@
+//! The tensors of a model file, each checked for type and shape as it is taken.
+
+use safetensors::{Dtype, SafeTensors};
+
+use crate::error::{Error, Result};
+use crate::gain::Gain;
+use crate::network::Layer;
+
+/// What a model file holds under some prefixes.
+pub struct Tensors<'a> {
+    tensors: SafeTensors<'a>,
+    /// Number of tensors taken.
+    used: usize,
+}
+
+impl<'a> Tensors<'a> {
+    /// None of `tensors` is taken yet.
+    pub fn new(tensors: SafeTensors<'a>) -> Self {
+        Self { tensors, used: 0 }
+    }
+
+    /// A layer of int8 or int16 weights `(rows, columns)`, with one row of biases, or with one for
+    /// each of `levels`; no input may exceed `max_input` in magnitude.
+    pub fn layer(
+        &mut self,
+        name: &str,
+        (columns, max_input): (usize, i32),
+        rows: usize,
+        (dtype, levels): (Dtype, Option<usize>),
+    ) -> Result<Layer> {
+        let weights = self.take(&format!("{name}.weight"), dtype, &[rows, columns])?;
+        let weights: Vec<i16> = match dtype {
+            Dtype::I8 => weights.iter().map(|&byte| i16::from(byte as i8)).collect(),
+            _ => int16(weights).collect(),
+        };
+        let shape = [levels.unwrap_or(1), rows];
+        let shape = if levels.is_some() { &shape[..] } else { &shape[1..] };
+        let biases = self.take(&format!("{name}.bias"), Dtype::I32, shape)?;
+        let shifts = self.take(&format!("{name}.shift"), Dtype::U8, &[rows])?.to_vec();
+        Layer::new(name, (columns, max_input), &weights, int32(biases).collect(), shifts)
+    }
+
+    /// A gain of `(levels, channels)`.
+    pub fn gain(&mut self, name: &str, levels: usize, channels: usize) -> Result<Gain> {
+        let log2 = self.take(&format!("{name}.log2"), Dtype::I32, &[levels, channels])?;
+        Gain::new(name, channels, int32(log2).collect())
+    }
+
+    /// A table of int16.
+    pub fn table(&mut self, name: &str, shape: &[usize]) -> Result<Vec<i16>> {
+        Ok(int16(self.take(name, Dtype::I16, shape)?).collect())
+    }
+
+    fn take(&mut self, name: &str, dtype: Dtype, shape: &[usize]) -> Result<&'a [u8]> {
+        let tensor = self
+            .tensors
+            .tensor(name)
+            .map_err(|_| invalid(format!("the tensor {name} is missing")))?;
+        if tensor.dtype() != dtype || tensor.shape() != shape {
+            return Err(invalid(format!(
+                "{name} is {:?} {:?}, not {dtype:?} {shape:?}",
+                tensor.dtype(),
+                tensor.shape()
+            )));
+        }
+        self.used += 1;
+        Ok(tensor.data())
+    }
+
+    /// A tensor under one of the prefixes that nobody asked for means that file and config disagree.
+    pub fn check_nothing_left(&self, prefixes: &[&str]) -> Result<()> {
+        let known = |name: &&&str| prefixes.iter().any(|prefix| name.starts_with(prefix));
+        let present = self.tensors.names().iter().filter(known).count();
+        if present != self.used {
+            return Err(invalid(format!(
+                "it has {present} tensors under {}, but its config describes {}",
+                prefixes.join(", "),
+                self.used
+            )));
+        }
+        Ok(())
+    }
+}
+
+fn int16(bytes: &[u8]) -> impl Iterator<Item = i16> {
+    bytes.as_chunks().0.iter().map(|&bytes| i16::from_le_bytes(bytes))
+}
+
+fn int32(bytes: &[u8]) -> impl Iterator<Item = i32> {
+    bytes.as_chunks().0.iter().map(|&bytes| i32::from_le_bytes(bytes))
+}
+
+/// An error of a model file as a whole.
+pub fn invalid(why: impl ToString) -> Error {
+    Error::InvalidModel(why.to_string())
+}

@@ -1,0 +1,355 @@
+//! The networks between pixels and codes, in exact integers.
+//!
+//! ```text
+//! analysis:  pixels -> trunk -> out (+ skip from the pixels) -> gain -> quantiser -> codes
+//! synthesis: codes -> quantiser -> gain -> trunk -> out (+ skip from the values) -> pixels
+//! ```
+//! Pictures go through in windows of bounded memory that overlap by all that the networks see, so
+//! the result is that of the whole picture; rows of a window are computed on several threads.
+
+use rayon::prelude::*;
+
+use crate::codes::{CodeGrid, Tile, tiles};
+use crate::conv::{Block, Conv, Grid, LIMIT, Scratch};
+use crate::error::{Error, Result};
+use crate::gain::{GAIN_BITS, Gain};
+use crate::kernels::Kernel;
+use crate::quantizer::{Quantizer, VALUE_BITS};
+
+/// Positions along a window's side, without its margins.
+const CORE: usize = 128;
+
+/// Fractional bits of the pixels that the synthesis gives.
+const PIXEL_BITS: u32 = 6;
+
+/// Colours of a pixel.
+const COLOURS: usize = 3;
+
+/// One step of a trunk.
+#[derive(Debug, Clone)]
+pub enum Op {
+    /// A convolution, with a clipped ReLU where the flag is set.
+    Conv(Conv, bool),
+    /// A residual block.
+    Block(Block),
+    /// A factor for each channel.
+    Gain(Gain),
+}
+
+/// From pixels to latents.
+#[derive(Debug, Clone)]
+pub struct Analysis {
+    /// Steps from pixels, `2 p - 255`, to activations.
+    pub trunk: Vec<Op>,
+    /// The last step.
+    pub out: Conv,
+    /// What is added to it: a linear map of patches of pixels.
+    pub skip: Option<Conv>,
+    /// From latents to multiples of the quantiser's step.
+    pub gain: Gain,
+}
+
+/// From values to pixels.
+#[derive(Debug, Clone)]
+pub struct Synthesis {
+    /// From values to the trunk's activations.
+    pub gain: Gain,
+    /// Steps between activations.
+    pub trunk: Vec<Op>,
+    /// The last step.
+    pub out: Conv,
+    /// What is added to it: a linear map to patches of pixels, and its own gain.
+    pub skip: Option<(Gain, Conv)>,
+}
+
+/// Both directions of a model.
+#[derive(Debug, Clone)]
+pub struct Transform {
+    analysis: Analysis,
+    synthesis: Synthesis,
+    quantizer: Quantizer,
+    /// Pixels from one position to the next.
+    stride: usize,
+    kernel: Kernel,
+}
+
+impl Transform {
+    /// Puts the parts together, if they fit each other and codes of `variables` a position.
+    pub fn new(
+        analysis: Analysis,
+        synthesis: Synthesis,
+        quantizer: Quantizer,
+        (stride, variables): (usize, usize),
+        kernel: Kernel,
+    ) -> Result<Self> {
+        let channels = variables * quantizer.width();
+        check_analysis(&analysis, stride, channels)?;
+        check_synthesis(&synthesis, stride, channels)?;
+        Ok(Self { analysis, synthesis, quantizer, stride, kernel })
+    }
+
+    /// The codes of `(height, width, 3)` pixels at a quality position. Parallel iterators inside
+    /// run in the caller's thread pool; the picture is continued by its last row and column.
+    pub fn analyze(&self, pixels: &[u8], height: usize, width: usize, quality: u8) -> CodeGrid {
+        let (rows, columns) = (height.div_ceil(self.stride), width.div_ceil(self.stride));
+        let variables = self.analysis.gain.channels() / self.quantizer.width();
+        let mut codes = CodeGrid::zeros([variables, rows, columns]);
+        let margin = reach(&self.analysis.trunk, 1).div_ceil(self.stride);
+        for core in tiles(rows, columns, CORE) {
+            let region = grow(core, margin, rows, columns);
+            let found = self.analyze_window(pixels, (height, width), core, region, quality);
+            codes.set_tile(core, &found);
+        }
+        codes
+    }
+
+    fn analyze_window(
+        &self,
+        pixels: &[u8],
+        size: (usize, usize),
+        core: Tile,
+        region: Tile,
+        quality: u8,
+    ) -> CodeGrid {
+        let Self { analysis, quantizer, kernel, .. } = self;
+        let grid = centred(pixels, size, region, self.stride);
+        let trunk = run(&analysis.trunk, *kernel, &grid, quality);
+        let gains = analysis.gain.at(quality);
+        let channels = gains.len();
+        let variables = channels / quantizer.width();
+        let mut codes = vec![0; core.height * core.width * variables];
+        let rows = codes.par_chunks_mut(core.width * variables).enumerate();
+        rows.for_each_init(Scratch::default, |scratch, (y, row)| {
+            let y = y + core.y - region.y;
+            let mut sums = vec![0; region.width * channels];
+            analysis.out.add_row(*kernel, &trunk, y, &mut sums, scratch);
+            if let Some(skip) = &analysis.skip {
+                skip.add_row(*kernel, &grid, y, &mut sums, scratch);
+            }
+            let sums = sums.chunks_exact(channels).skip(core.x - region.x);
+            let mut latents = vec![0; channels];
+            for (codes, sums) in row.chunks_exact_mut(variables).zip(sums) {
+                for ((latent, &sum), gain) in latents.iter_mut().zip(sums).zip(&gains) {
+                    *latent = i64::from(sum) * gain;
+                }
+                quantizer.quantize(&latents, GAIN_BITS + VALUE_BITS, codes);
+            }
+        });
+        CodeGrid::from_positions([variables, core.height, core.width], &codes)
+    }
+
+    /// Mirror of `analyze`: `(height, width, 3)` pixels of codes.
+    pub fn synthesize(
+        &self,
+        codes: &CodeGrid,
+        height: usize,
+        width: usize,
+        quality: u8,
+    ) -> Result<Vec<u8>> {
+        let [_, rows, columns] = codes.shape();
+        let mut pixels = vec![0; height * width * COLOURS];
+        let Synthesis { trunk, out, .. } = &self.synthesis;
+        let margin = (reach(trunk, self.stride) + out.pad() * out.fold).div_ceil(self.stride);
+        for core in tiles(rows, columns, CORE) {
+            let region = grow(core, margin, rows, columns);
+            self.synthesize_window(codes, &mut pixels, width, core, region, quality)?;
+        }
+        Ok(pixels)
+    }
+
+    fn synthesize_window(
+        &self,
+        codes: &CodeGrid,
+        pixels: &mut [u8],
+        width: usize,
+        core: Tile,
+        region: Tile,
+        quality: u8,
+    ) -> Result<()> {
+        let Self { synthesis, kernel, stride, .. } = self;
+        let values = self.values(&codes.tile(region))?;
+        let input = scaled(&values, &synthesis.gain, region, quality);
+        let skip = synthesis.skip.as_ref().map(|(gain, conv)| (scaled(&values, gain, region, quality), conv));
+        drop(values);
+        let trunk = run(&synthesis.trunk, *kernel, &input, quality);
+        let fold = synthesis.out.fold;
+        let line = region.width * stride * COLOURS;
+        let bands = pixels.par_chunks_mut(stride * width * COLOURS).enumerate();
+        let bands = bands.skip(core.y).take(core.height);
+        bands.for_each_init(Scratch::default, |scratch, (y, band)| {
+            let y = y - region.y;
+            let mut sums = vec![0; stride * line];
+            for (row, sums) in sums.chunks_exact_mut(fold * line).enumerate() {
+                synthesis.out.add_row(*kernel, &trunk, y * (stride / fold) + row, sums, scratch);
+            }
+            if let Some((input, conv)) = &skip {
+                conv.add_row(*kernel, input, y, &mut sums, scratch);
+            }
+            let left = core.x * stride * COLOURS;
+            for (row, sums) in band.chunks_exact_mut(width * COLOURS).zip(sums.chunks_exact(line)) {
+                let row = &mut row[left..];
+                let count = row.len().min(core.width * stride * COLOURS);
+                let sums = &sums[(core.x - region.x) * stride * COLOURS..];
+                for (pixel, &sum) in row[..count].iter_mut().zip(sums) {
+                    *pixel = (sum.saturating_add(1 << (PIXEL_BITS - 1)) >> PIXEL_BITS).clamp(0, 255) as u8;
+                }
+            }
+        });
+        Ok(())
+    }
+
+    /// The values of codes, `(height, width, channels)`.
+    fn values(&self, codes: &CodeGrid) -> Result<Vec<i64>> {
+        let [variables, height, width] = codes.shape();
+        let channels = variables * self.quantizer.width();
+        let positions = codes.to_positions();
+        let mut values = vec![0; height * width * channels];
+        let rows = values.par_chunks_exact_mut(channels).zip(positions.par_chunks_exact(variables));
+        rows.try_for_each(|(values, codes)| self.quantizer.values(codes, values))?;
+        Ok(values)
+    }
+}
+
+/// Applies the steps of a trunk.
+fn run(trunk: &[Op], kernel: Kernel, input: &Grid, quality: u8) -> Grid {
+    let mut grid: Option<Grid> = None;
+    for op in trunk {
+        let input = grid.as_ref().unwrap_or(input);
+        grid = Some(match op {
+            Op::Conv(conv, relu) => conv.apply(kernel, input, *relu),
+            Op::Block(block) => block.apply(kernel, input),
+            Op::Gain(gain) => multiply(input, &gain.at(quality)),
+        });
+    }
+    grid.unwrap_or_else(|| input.clone())
+}
+
+/// Activations times the gain of their channel.
+fn multiply(input: &Grid, gains: &[i64]) -> Grid {
+    let mut output = input.clone();
+    output.values.par_chunks_exact_mut(gains.len()).for_each(|values| {
+        for (value, gain) in values.iter_mut().zip(gains) {
+            *value = activation(i64::from(*value) * gain);
+        }
+    });
+    output
+}
+
+/// Values times the gain of their channel, as activations.
+fn scaled(values: &[i64], gain: &Gain, region: Tile, quality: u8) -> Grid {
+    let gains = gain.at(quality);
+    let mut grid = Grid::zeros(region.height, region.width, gains.len());
+    let rows = grid.values.par_chunks_exact_mut(gains.len());
+    rows.zip(values.par_chunks_exact(gains.len())).for_each(|(activations, values)| {
+        for ((number, value), gain) in activations.iter_mut().zip(values).zip(&gains) {
+            *number = activation(value * gain);
+        }
+    });
+    grid
+}
+
+/// A product with a gain as an activation.
+fn activation(product: i64) -> i16 {
+    let rounded = (product + (1 << (GAIN_BITS - 1))) >> GAIN_BITS;
+    rounded.clamp((-LIMIT).into(), LIMIT.into()) as i16
+}
+
+/// The pixels of a region of positions as `2 p - 255`; outside of the picture those at its edge.
+fn centred(pixels: &[u8], (height, width): (usize, usize), region: Tile, stride: usize) -> Grid {
+    let mut grid = Grid::zeros(region.height * stride, region.width * stride, COLOURS);
+    let (top, left) = (region.y * stride, region.x * stride);
+    let line = grid.width * COLOURS;
+    grid.values.par_chunks_exact_mut(line).enumerate().for_each(|(y, row)| {
+        let source = &pixels[(top + y).min(height - 1) * width * COLOURS..][..width * COLOURS];
+        for (x, target) in row.chunks_exact_mut(COLOURS).enumerate() {
+            let pixel = &source[(left + x).min(width - 1) * COLOURS..][..COLOURS];
+            for (number, &colour) in target.iter_mut().zip(pixel) {
+                *number = 2 * i16::from(colour) - 255;
+            }
+        }
+    });
+    grid
+}
+
+/// A rectangle with a margin around it, inside a grid of `rows x columns`.
+fn grow(core: Tile, margin: usize, rows: usize, columns: usize) -> Tile {
+    let (y, x) = (core.y.saturating_sub(margin), core.x.saturating_sub(margin));
+    let bottom = (core.y + core.height + margin).min(rows);
+    let right = (core.x + core.width + margin).min(columns);
+    Tile { y, x, height: bottom - y, width: right - x }
+}
+
+/// Pixels that a trunk sees on each side, where its input has a position every `scale` pixels.
+fn reach(trunk: &[Op], mut scale: usize) -> usize {
+    let mut reach = 0;
+    for op in trunk {
+        let conv = match op {
+            Op::Conv(conv, _) => conv,
+            Op::Block(block) => &block.spatial,
+            Op::Gain(_) => continue,
+        };
+        reach += conv.pad() * scale;
+        scale = scale * conv.stride / conv.fold;
+    }
+    reach
+}
+
+fn check_analysis(analysis: &Analysis, stride: usize, channels: usize) -> Result<()> {
+    let (scale, width) = check_trunk("analysis", &analysis.trunk, (1, COLOURS))?;
+    let (scale, width) = check_conv("analysis.out", &analysis.out, (scale, width))?;
+    let skip = match &analysis.skip {
+        Some(skip) => check_conv("analysis.skip", skip, (1, COLOURS))?,
+        None => (scale, width),
+    };
+    let folds = analysis.trunk.iter().any(|op| matches!(op, Op::Conv(conv, _) if conv.fold != 1));
+    let wanted = (stride, channels);
+    if folds || (scale, width) != wanted || skip != wanted || analysis.gain.channels() != channels {
+        return Err(misfit("analysis"));
+    }
+    Ok(())
+}
+
+fn check_synthesis(synthesis: &Synthesis, stride: usize, channels: usize) -> Result<()> {
+    let (scale, width) = check_trunk("synthesis", &synthesis.trunk, (stride, channels))?;
+    let end = check_conv("synthesis.out", &synthesis.out, (scale, width))?;
+    let (skip, gain) = match &synthesis.skip {
+        Some((gain, conv)) => (check_conv("synthesis.skip", conv, (stride, channels))?, gain),
+        None => (end, &synthesis.gain),
+    };
+    let strides = synthesis.trunk.iter().any(|op| matches!(op, Op::Conv(conv, _) if conv.stride != 1));
+    let gains = [synthesis.gain.channels(), gain.channels()] == [channels; 2];
+    if strides || !gains || end != (1, COLOURS) || skip != (1, COLOURS) {
+        return Err(misfit("synthesis"));
+    }
+    Ok(())
+}
+
+/// The scale and the channels after a trunk that starts with the given ones.
+fn check_trunk(name: &str, trunk: &[Op], start: (usize, usize)) -> Result<(usize, usize)> {
+    trunk.iter().try_fold(start, |(scale, channels), op| match op {
+        Op::Conv(conv, _) => check_conv(name, conv, (scale, channels)),
+        Op::Block(Block { spatial, mix }) => {
+            let hidden = check_conv(name, spatial, (scale, channels))?;
+            let end = check_conv(name, mix, hidden)?;
+            let same = mix.size == 1 && end == (scale, channels) && hidden.0 == scale;
+            if same { Ok(end) } else { Err(misfit(name)) }
+        }
+        Op::Gain(gain) if gain.channels() == channels => Ok((scale, channels)),
+        Op::Gain(_) => Err(misfit(name)),
+    })
+}
+
+fn check_conv(name: &str, conv: &Conv, (scale, channels): (usize, usize)) -> Result<(usize, usize)> {
+    let Conv { layer, size, stride, fold } = conv;
+    let fits = *stride >= 1
+        && size >= stride
+        && layer.columns() == size * size * channels
+        && *fold >= 1
+        && layer.rows().is_multiple_of(fold * fold)
+        && (scale * stride).is_multiple_of(*fold);
+    if fits { Ok((scale * stride / fold, conv.channels())) } else { Err(misfit(name)) }
+}
+
+fn misfit(name: &str) -> Error {
+    Error::InvalidModel(format!("the shapes of the {name} network do not fit each other"))
+}

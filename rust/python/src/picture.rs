@@ -1,0 +1,47 @@
+//! Pixels to codes and back with a model's integer networks.
+
+use numpy::PyArray3;
+use pyo3::prelude::*;
+use vqcodec_core::picture;
+
+use crate::arrays::{code_grid, copy, to_array, to_pixels};
+use crate::errors::{invalid_input, to_python};
+use crate::model::{Model, thread_count};
+
+/// See `_core.pyi`.
+#[pyfunction]
+#[pyo3(signature = (model, pixels, quality, threads = 0))]
+pub fn analyze<'py>(
+    py: Python<'py>,
+    model: &Model,
+    pixels: &Bound<'py, PyAny>,
+    quality: u8,
+    threads: i64,
+) -> PyResult<Bound<'py, PyArray3<i32>>> {
+    let ([height, width, colours], pixels) = copy::<u8, 3>("pixels", "(h, w, 3)", pixels)?;
+    if colours != 3 {
+        return Err(invalid_input(format!("pixels: expected 3 colours, not {colours}")));
+    }
+    let threads = thread_count(threads)?;
+    let codes =
+        py.detach(|| picture::analyze(&model.0, &pixels, [height, width], quality, threads));
+    to_array(py, codes.map_err(to_python)?)
+}
+
+/// See `_core.pyi`.
+#[pyfunction]
+#[pyo3(signature = (model, codes, height, width, quality, threads = 0))]
+pub fn synthesize<'py>(
+    py: Python<'py>,
+    model: &Model,
+    codes: &Bound<'py, PyAny>,
+    height: usize,
+    width: usize,
+    quality: u8,
+    threads: i64,
+) -> PyResult<Bound<'py, PyArray3<u8>>> {
+    let (codes, threads) = (code_grid(codes)?, thread_count(threads)?);
+    let size = [height, width];
+    let pixels = py.detach(|| picture::synthesize(&model.0, &codes, size, quality, threads));
+    to_pixels(py, size, pixels.map_err(to_python)?)
+}

@@ -1,0 +1,52 @@
+"""Layers of float networks as integers with power-of-two scales, and back (torch).
+
+A layer of the runtime computes `(W x + b + half) >> shift` with one shift for every output; it is exact
+as long as `sum |W| max |x| + |b| + half` stays below 2^31 (Nagel et al. 2021, with scales that are shifts).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from vqcodec.errors import InvalidModelError
+
+ACCUMULATOR_LIMIT = 2**31 - 1
+MAX_SHIFT = 30
+LARGEST = {torch.int8: 127, torch.int16: 32767}
+
+
+def integer_layer(name: str, weight: Tensor, bias: Tensor, largest: int, dtype: torch.dtype) -> dict[str, Tensor]:
+    """Tensors `name.weight`, `.bias` and `.shift` of the affine map from integers to integers that rounds least.
+
+    `weight` (outputs, inputs) and `bias` (outputs,) or (levels, outputs) are in units of the output; no
+    input exceeds `largest`. InvalidModelError where even a shift of 0 could overflow.
+    """
+    weight, bias = weight.detach().double(), bias.detach().double()
+    outputs = weight.shape[0]
+    peak = weight.abs().amax(1).clamp(min=1e-12)
+    shift = torch.floor(torch.log2((LARGEST[dtype] + 0.49) / peak)).clamp(max=MAX_SHIFT)
+    for _ in range(2 * MAX_SHIFT):
+        rows = (weight * 2.0 ** shift[:, None]).round().clamp(-LARGEST[dtype], LARGEST[dtype])
+        offsets = (bias * 2.0**shift).round()
+        half = torch.floor(2.0 ** (shift - 1))
+        bound = rows.abs().sum(1) * largest + offsets.abs().reshape(-1, outputs).amax(0) + half
+        over = (bound >= ACCUMULATOR_LIMIT) & (shift > 0)
+        if not bool(over.any()):
+            break
+        shift = shift - over.double()
+    if bool((shift < 0).any()) or bool((bound >= ACCUMULATOR_LIMIT).any()):
+        raise InvalidModelError(
+            f"{name}: weights are too large for the integer runtime (largest {float(peak.max()):.2f})"
+        )
+    return {
+        f"{name}.weight": rows.to(dtype),
+        f"{name}.bias": offsets.to(torch.int32),
+        f"{name}.shift": shift.to(torch.uint8),
+    }
+
+
+def float_layer(name: str, tensors: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """Mirror of `integer_layer`: float32 weight and bias in units of the output."""
+    weight, bias, shift = (tensors[f"{name}.{part}"].double() for part in ("weight", "bias", "shift"))
+    return (weight / 2.0 ** shift[:, None]).float(), (bias / 2.0**shift).float()
