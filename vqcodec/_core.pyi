@@ -19,19 +19,21 @@ __all__ = [
     "Header",
     "Model",
     "StaticPrior",
+    "analyze",
     "cross_entropy",
     "head_outputs",
     "kernel",
     "read_alpha",
     "read_codes",
     "read_header",
+    "synthesize",
     "verify_checksums",
     "write_file",
 ]
 
 @final
 class Model:
-    """A model file's prior, proven free of overflow."""
+    """A model file's integer networks, proven free of overflow."""
 
     def __new__(cls, data: bytes) -> Model:
         """Read the bytes of a model file (safetensors); InvalidModelError says what is wrong."""
@@ -43,6 +45,10 @@ class Model:
     @property
     def config(self) -> str:
         """The config, JSON as it stands in the file."""
+
+    @property
+    def has_transform(self) -> bool:
+        """Whether there are networks between pixels and codes, as `analyze` and `synthesize` need."""
 
 @final
 class Header:
@@ -149,6 +155,14 @@ def cross_entropy(model: Model, quality: int, codes: Sequence[NDArray[np.int32]]
 
     The number is that of `write_file`, but nothing is written.
     """
+
+def analyze(model: Model, pixels: NDArray[np.uint8], quality: int, threads: int = 0) -> NDArray[np.int32]:
+    """Return the codes, int32 (n, h, w), of uint8 (H, W, 3) sRGB pixels; `quality` is in 1/16 of a level."""
+
+def synthesize(
+    model: Model, codes: NDArray[np.int32], height: int, width: int, quality: int, threads: int = 0
+) -> NDArray[np.uint8]:
+    """Mirror of `analyze`: the uint8 (height, width, 3) pixels of int32 (n, h, w) codes."""
 
 def head_outputs(model: Model, quality: int, codes: NDArray[np.int32], slice: int, step: int) -> NDArray[np.int32]:
     """Return the prior's parameters at the positions of one step, all codes being known.

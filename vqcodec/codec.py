@@ -49,6 +49,10 @@ class Report:
 class Codec:
     """One model, ready to encode and decode.
 
+    On the CPU all networks run in exact integers in Rust: the same bytes and pixels on every machine, with
+    any number of `threads` (0: all cores). `device="cuda"` runs analysis and synthesis in torch instead:
+    its files decode like any others, its pixels may differ by 1 of 255.
+
     Shapes: images (H, W, 3), (H, W), (H, W, 4) or (H, W, 2) uint8, or Pillow images; codes one int32
     array (N, h, w) per level. Errors are those of `vqcodec.errors`.
     """
@@ -57,6 +61,8 @@ class Codec:
         self.info = model
         self.device = device
         self._model = _core.Model(weights.read_bytes(model))
+        if device != "cpu":
+            self._transform  # noqa: B018  say at once where there is no such device
 
     @property
     def name(self) -> str:
@@ -70,9 +76,21 @@ class Codec:
 
     @cached_property
     def _transform(self) -> Transform:
-        from vqcodec.transform import Transform  # imports torch, which reading a header or codes never needs
+        """The networks in torch, for a GPU."""
+        from vqcodec.transform import Transform
 
         return Transform(weights.load_networks(self.info), self.device)
+
+    def _analyze(self, pixels: np.ndarray, position: int, threads: int) -> np.ndarray:
+        if self.device != "cpu":
+            return self._transform.analyze(pixels, position / QUALITY_STEPS)
+        return _core.analyze(self._model, pixels, position, threads)
+
+    def _synthesize(self, codes: np.ndarray, header: _core.Header, threads: int) -> np.ndarray:
+        if self.device != "cpu":
+            full = self._transform.synthesize(codes, header.quality / QUALITY_STEPS)
+            return np.ascontiguousarray(full[: header.height, : header.width])
+        return _core.synthesize(self._model, codes, header.height, header.width, header.quality, threads)
 
     def encode(
         self,
@@ -97,7 +115,7 @@ class Codec:
         picture = image if isinstance(image, Picture) else pixels.from_image(image)
         height, width = picture.pixels.shape[:2]
         position = self.position(quality)
-        codes = [self._transform.analyze(picture.pixels, position / QUALITY_STEPS, threads)]
+        codes = [self._analyze(picture.pixels, position, threads)]
         alpha = None if picture.alpha is None else pixels.alpha_to_bytes(picture.alpha)
         data, bits = _core.write_file(self._model, width, height, position, codes, picture.gray, alpha, threads)
         if verify:
@@ -113,8 +131,7 @@ class Codec:
         codes = self.codes(data, max_pixels=max_pixels, threads=threads)
         header = _core.read_header(data, max_pixels)
         pixels.check_size(header.height, header.width, max_pixels)
-        full = self._transform.synthesize(codes[0], header.quality / QUALITY_STEPS, threads)
-        rgb = np.ascontiguousarray(full[: header.height, : header.width])
+        rgb = self._synthesize(codes[0], header, threads)
         if header.gray:
             rgb = _as_gray(rgb)
         stored = _core.read_alpha(data, max_pixels)
@@ -122,7 +139,7 @@ class Codec:
         return Picture(rgb, header.gray, alpha)
 
     def codes(self, data: bytes, *, max_pixels: int = MAX_PIXELS, threads: int = 0) -> list[np.ndarray]:
-        """Codes of a file, exactly as encoded; no torch needed."""
+        """Codes of a file, exactly as encoded."""
         return _core.read_codes(self._model, data, max_pixels, threads)
 
     def position(self, quality: float) -> int:
@@ -184,7 +201,7 @@ def codes(data: bytes, *, model: str | Path | None = None, max_pixels: int = MAX
 def verify(
     data: bytes, model: str | Path | None = None, *, max_pixels: int = MAX_PIXELS, threads: int = 0
 ) -> _core.Header:
-    """Check a file wholly without torch: checksums, model, every code and the alpha channel; returns its header."""
+    """Check a file wholly: checksums, model, every code and the alpha channel; returns its header."""
     header = _core.verify_checksums(data, max_pixels)
     codec_for(data, model, max_pixels=max_pixels).codes(data, max_pixels=max_pixels, threads=threads)
     stored = _core.read_alpha(data, max_pixels)

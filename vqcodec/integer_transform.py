@@ -51,20 +51,20 @@ class Layer:
         weight = weight.reshape(-1, step["inputs"], step["size"] ** 2).transpose(1, 2).flatten(1)
         bias = torch.zeros(len(weight)) if self.module.bias is None else self.module.bias.detach()
         bias = (bias + self.offset) / self.output
-        rows = [value.unflatten(0, (step["outputs"], fold * fold)).transpose(0, 1) for value in (weight, bias)]
-        weight, bias = (value.flatten(0, 1) for value in rows)
-        return integer_layer(step["name"], weight, bias, self.largest, torch.int16)
+        shape = (step["outputs"], fold * fold, -1)
+        weight, bias = (value.reshape(shape).transpose(0, 1).flatten(0, 1) for value in (weight, bias))
+        return integer_layer(step["name"], weight, bias.flatten(), self.largest, torch.int16)
 
     def from_integers(self, tensors: dict[str, Tensor]) -> None:
         """Mirror of `to_integers`: set the module's parameters."""
         step, fold = self.step, self.step.get("fold", 1)
         weight, bias = float_layer(step["name"], tensors)
-        rows = [value.unflatten(0, (fold * fold, step["outputs"])).transpose(0, 1) for value in (weight, bias)]
-        weight, bias = (value.flatten(0, 1) for value in rows)
-        weight = weight.unflatten(1, (step["size"] ** 2, step["inputs"])).transpose(1, 2)
+        shape = (fold * fold, step["outputs"], -1)
+        weight, bias = (value.reshape(shape).transpose(0, 1).flatten(0, 1) for value in (weight, bias))
+        weight = weight.reshape(-1, step["size"] ** 2, step["inputs"]).transpose(1, 2)
         self.module.weight.copy_(weight.reshape(self.module.weight.shape) * (self.output / self.unit))
         if self.module.bias is not None:
-            self.module.bias.copy_(bias * self.output - self.offset)
+            self.module.bias.copy_(bias.flatten() * self.output - self.offset)
 
 
 @torch.no_grad()

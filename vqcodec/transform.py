@@ -1,14 +1,10 @@
-"""Pixels to codes and codes to pixels with a model's networks (torch), in windows of bounded memory.
+"""Pixels to codes and codes to pixels with a model's networks in torch, for GPUs, in windows of bounded memory.
 
 Windows overlap by more than the networks' receptive field, so the result is that of the whole picture:
 there are no seams to hide.
 """
 
 from __future__ import annotations
-
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -31,12 +27,12 @@ class Transform:
         self.stride = model.config.stride
         self.margin = model.config.reach + 1
 
-    def analyze(self, pixels: np.ndarray, level: float, threads: int = 0) -> np.ndarray:
+    def analyze(self, pixels: np.ndarray, level: float) -> np.ndarray:
         """Codes (N, ceil(H/stride), ceil(W/stride)) int32 of pixels (H, W, 3) uint8 at a quality position."""
         padded = pad_to_multiple(pixels, self.stride)
         height, width = padded.shape[0] // self.stride, padded.shape[1] // self.stride
         codes = np.empty((sum(self.model.config.slices), height, width), np.int32)
-        with _inference(threads):
+        with torch.inference_mode():
             for window in windows(height, width, CORE, self.margin):
                 cut = np.ascontiguousarray(padded[self._pixels(window.region)])
                 images = torch.from_numpy(cut).to(self.device).permute(2, 0, 1)[None].float() / 255.0
@@ -45,11 +41,11 @@ class Transform:
                 codes[:, window.core[0], window.core[1]] = found[:, rows, columns].to(torch.int32).cpu().numpy()
         return codes
 
-    def synthesize(self, codes: np.ndarray, level: float, threads: int = 0) -> np.ndarray:
+    def synthesize(self, codes: np.ndarray, level: float) -> np.ndarray:
         """Mirror of `analyze`: pixels (h * stride, w * stride, 3) uint8 of codes (N, h, w) int32."""
         height, width = codes.shape[1:]
         pixels = np.empty((height * self.stride, width * self.stride, 3), np.uint8)
-        with _inference(threads):
+        with torch.inference_mode():
             for window in windows(height, width, CORE, self.margin):
                 rows, columns = window.region
                 cut = torch.from_numpy(np.ascontiguousarray(codes[:, rows, columns])).to(self.device)
@@ -65,17 +61,3 @@ class Transform:
 
     def _level(self, level: float) -> torch.Tensor:
         return torch.full((1,), level, device=self.device)
-
-
-@contextmanager
-def _inference(threads: int) -> Iterator[None]:
-    """No gradients, and at most `threads` CPU threads (0: torch's own choice); torch counts threads per process."""
-    if threads < 0:
-        raise InvalidInputError(f"{threads} threads")
-    usual = torch.get_num_threads()
-    torch.set_num_threads(min(threads, os.cpu_count() or 1) or usual)
-    try:
-        with torch.inference_mode():
-            yield
-    finally:
-        torch.set_num_threads(usual)
