@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ast
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import vqcodec
 
@@ -87,10 +89,47 @@ def test_the_package_does_not_load_torch(tmp_path: Path) -> None:
     assert not loads_torch("import vqcodec; vqcodec.load('photo')", cwd=tmp_path)
 
 
-def test_looking_at_a_file_does_not_load_torch(tmp_path: Path) -> None:
-    data = vqcodec.encode(np.zeros((20, 30, 3), np.uint8), quality=20)
-    (tmp_path / "a.vqc").write_bytes(data)
-    for command in (("info", "a.vqc"), ("info", "--json", "a.vqc"), ("verify", "a.vqc")):
+def test_coding_does_not_load_torch(tmp_path: Path) -> None:
+    Image.fromarray(np.zeros((20, 30, 3), np.uint8)).save(tmp_path / "a.png")
+    for command in (("encode", "a.png"), ("info", "a.vqc"), ("info", "--json", "a.vqc"), ("verify", "a.vqc")):
         assert not loads_torch(COMMAND, *command, cwd=tmp_path)
-    codes = "import vqcodec, pathlib; vqcodec.codes(pathlib.Path('a.vqc').read_bytes())"
-    assert not loads_torch(codes, cwd=tmp_path)
+    assert not loads_torch(COMMAND, "decode", "a.vqc", "-o", "b.png", cwd=tmp_path)
+
+
+LIBRARY = """
+import numpy, pathlib, vqcodec
+image = numpy.asarray(numpy.random.default_rng(0).integers(0, 256, (40, 50, 3)), numpy.uint8)
+codec = vqcodec.load()
+data = codec.encode(image)
+assert codec.decode(data).shape == vqcodec.decode(data).shape == image.shape
+assert vqcodec.codes(data)[0].shape == (192, 3, 4)
+assert vqcodec.verify(data).width == 50
+"""
+
+
+def test_everything_but_training_works_without_torch(tmp_path: Path) -> None:
+    """As on a machine that has only what `pip install vqcodec` brings."""
+    for package in ("torch", "torchvision", "safetensors", "tensorboard"):
+        (tmp_path / f"{package}.py").write_text(f"raise ModuleNotFoundError('not here', name={package!r})")
+    Image.fromarray(np.zeros((20, 30, 3), np.uint8)).save(tmp_path / "a.png")
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+
+    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, *map(str, arguments)]
+        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+
+    assert run("-c", "import torch").returncode == 1
+    for arguments in (
+        ("-c", LIBRARY),
+        ("-m", "vqcodec", "encode", "a.png"),
+        ("-m", "vqcodec", "decode", "a.vqc", "-o", "b.png"),
+        ("-m", "vqcodec", "info", "a.vqc"),
+        ("-m", "vqcodec", "verify", "a.vqc"),
+        ("-m", "vqcodec", "models"),
+    ):
+        ended = run(*arguments)
+        assert ended.returncode == 0, ended.stderr
+    for arguments in (("train", tmp_path, "-o", "run"), ("encode", "a.png", "--device", "cuda", "-o", "c.vqc")):
+        ended = run("-m", "vqcodec", *arguments)
+        assert ended.returncode == 1
+        assert "pip install 'vqcodec[train]'" in ended.stderr and "Traceback" not in ended.stderr

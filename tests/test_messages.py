@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import warnings
 from pathlib import Path
 
@@ -41,13 +42,20 @@ def test_usage_errors_end_the_command(capsys: pytest.CaptureFixture[str]) -> Non
     assert caught.value.exit_code == 2 and capsys.readouterr().err == "vqcodec: no\n"
 
 
-def test_failures_are_counted_and_work_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("threads", [1, 3])
+def test_failures_are_counted_and_work_goes_on(capsys: pytest.CaptureFixture[str], threads: int) -> None:
     messages = Messages(records=True)
-    for number, job in enumerate(messages.each([Job(A, None), Job(Path("b"), None), Job(None, None)])):
-        with messages.work(job.source):
-            if number != 1:
-                raise TruncatedError("cut")
-            messages.done(Path("out"), "done", {"bytes": 3})
+
+    def work(job: Job, share: int) -> int:
+        assert share == 1
+        if job.source != Path("b"):
+            raise TruncatedError("cut")
+        return 3
+
+    def report(job: Job, size: int) -> None:
+        messages.done(Path("out"), "done", {"bytes": size})
+
+    messages.run([Job(A, None), Job(Path("b"), None), Job(None, None)], work, report, threads)
     with pytest.raises(typer.Exit) as caught:
         messages.finish()
     shown = capsys.readouterr()
@@ -60,6 +68,20 @@ def test_failures_are_counted_and_work_goes_on(capsys: pytest.CaptureFixture[str
     records = [json.loads(line) for line in shown.out.splitlines()]
     assert records[0] == {"input": "a.png", "error": "TruncatedError", "message": "cut"}
     assert records[1] == {"input": "b", "output": "out", "bytes": 3}
+
+
+def test_files_are_worked_on_together_and_reported_in_order(capsys: pytest.CaptureFixture[str]) -> None:
+    messages = Messages()
+    both_there = threading.Barrier(2, timeout=30)
+    jobs = [Job(Path(name), Path(name)) for name in "abcd"]
+
+    def work(job: Job, share: int) -> int:
+        both_there.wait()  # breaks unless two files are worked on at a time
+        return share
+
+    messages.run(jobs, work, lambda job, share: messages.done(job.target, f"{share} threads", {}), 5)
+    expected = [f"vqcodec: {name} -> {name}: 1 threads" for name in "abcd"]
+    assert capsys.readouterr().err.splitlines() == expected and messages.failures == 0
 
 
 def test_an_interrupt_ends_the_command(capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,9 +20,10 @@ import typer
 from vqcodec import cli_train
 from vqcodec.errors import InvalidInputError, TruncatedError, VqcodecError
 from vqcodec.files import IMAGE_SUFFIXES, Destination, Job, plan, refuse_existing, write_file
-from vqcodec.messages import Messages, explain, say, usage_error
+from vqcodec.messages import Messages, explain, name_of, say, usage_error
 
 if TYPE_CHECKING:
+    from vqcodec._core import Header
     from vqcodec.codec import Codec, Report
 
 app = typer.Typer(
@@ -34,6 +35,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+TRAINING_PACKAGES = ("torch", "torchvision", "safetensors", "tensorboard")
 READ_BYTES = 8 << 20  # at a time; no header is longer: at most 2^20 tiles, whose sizes take 5 bytes each
 
 Inputs = Annotated[list[str], typer.Argument(metavar="IN...", help="Files; - is standard input.")]
@@ -42,10 +44,15 @@ OutputDir = Annotated[Path | None, typer.Option(help="Folder for the outputs; ma
 Standard = Annotated[bool, typer.Option("--stdout", "-c", help="Write to standard output.")]
 Force = Annotated[bool, typer.Option("--force", "-f", help="Replace existing files.")]
 ModelFile = Annotated[str | None, typer.Option("--model", help="Model file, where it is not built in.")]
-Threads = Annotated[int, typer.Option("--threads", "-j", min=0, max=256, help="Threads; 0 uses all cores.")]
+Threads = Annotated[
+    int,
+    typer.Option(
+        "--threads", "-j", min=0, max=256, help="Threads: files at a time, else within one; 0 uses all cores."
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Say nothing but errors.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a file on standard output.")]
-Device = Annotated[Literal["cpu", "cuda"], typer.Option(help="Where the encoder's network runs.")]
+Device = Annotated[Literal["cpu", "cuda"], typer.Option(help="Where the networks run; cuda needs torch.")]
 Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="Encode the images inside folders.")]
 Quality = Annotated[float | None, typer.Option("--quality", "-q", help="0 (smallest) to 100 (best), else 50.")]
 NoVerify = Annotated[bool, typer.Option("--no-verify", help="Skip decoding what was encoded.")]
@@ -81,15 +88,19 @@ def encode(
     level = 50.0 if quality is None else quality
     from vqcodec.pixels import open_image
 
-    for job in messages.each(jobs):
-        with messages.work(job.source):
-            _prepare(job, force, output_dir)
-            picture = open_image(job.source or sys.stdin.buffer.read())
-            messages.notes(picture.notes)
-            data, report = codec.encode_report(picture, level, verify=not no_verify, threads=threads)
-            _write(job, data, force=force, reread=not no_verify)
-            record = asdict(report) | {"bpp": report.bpp, "notes": picture.notes}
-            messages.done(job.target, _summary(report), record)
+    def work(job: Job, threads: int) -> tuple[tuple[str, ...], Report]:
+        _prepare(job, force, output_dir)
+        picture = open_image(job.source or sys.stdin.buffer.read())
+        data, report = codec.encode_report(picture, level, verify=not no_verify, threads=threads)
+        _write(job, data, force=force, reread=not no_verify)
+        return picture.notes, report
+
+    def report(job: Job, done: tuple[tuple[str, ...], Report]) -> None:
+        notes, report = done
+        messages.notes(notes)
+        messages.done(job.target, _summary(report), asdict(report) | {"bpp": report.bpp, "notes": notes})
+
+    messages.run(jobs, work, report, threads)
     messages.finish()
 
 
@@ -119,15 +130,22 @@ def decode(
     messages = Messages(quiet=quiet)
     if model is not None:
         _load(model)
-    for job in messages.each(jobs):
-        with messages.work(job.source):
-            _prepare(job, force, output_dir)
-            data = b"".join(_read(job.source))
-            picture = codec_for(data, model).decode_picture(data, threads=threads)
-            image = BytesIO()
-            messages.notes(picture.notes + save_image(picture, image, suffix[1:]))
-            _write(job, image.getvalue(), force=force)
-            messages.done(job.target, f"{picture.pixels.shape[1]}x{picture.pixels.shape[0]}", {})
+
+    def work(job: Job, threads: int) -> tuple[tuple[str, ...], str]:
+        _prepare(job, force, output_dir)
+        data = b"".join(_read(job.source))
+        picture = codec_for(data, model).decode_picture(data, threads=threads)
+        image = BytesIO()
+        notes = picture.notes + save_image(picture, image, suffix[1:])
+        _write(job, image.getvalue(), force=force)
+        return notes, f"{picture.pixels.shape[1]}x{picture.pixels.shape[0]}"
+
+    def report(job: Job, done: tuple[tuple[str, ...], str]) -> None:
+        notes, size = done
+        messages.notes(notes)
+        messages.done(job.target, size, {})
+
+    messages.run(jobs, work, report, threads)
     messages.finish()
 
 
@@ -161,12 +179,15 @@ def verify(inputs: Inputs, model: ModelFile = None, threads: Threads = 0, quiet:
     messages = Messages(quiet=quiet)
     if model is not None:
         _load(model)
-    for job in messages.each([Job(_path(name), None) for name in inputs]):
-        with messages.work(job.source):
-            header = vqcodec.verify(b"".join(_read(job.source)), model, threads=threads)
-            if not quiet:
-                size = f"{header.width}x{header.height}, {header.file_bytes} bytes"
-                typer.echo(f"{messages.current}: ok, {size}")
+
+    def work(job: Job, threads: int) -> Header:
+        return vqcodec.verify(b"".join(_read(job.source)), model, threads=threads)
+
+    def report(job: Job, header: Header) -> None:
+        if not quiet:
+            typer.echo(f"{name_of(job.source)}: ok, {header.width}x{header.height}, {header.file_bytes} bytes")
+
+    messages.run([Job(_path(name), None) for name in inputs], work, report, threads)
     messages.finish()
 
 
@@ -209,6 +230,11 @@ def main() -> None:
         app(prog_name="vqcodec")
     except (VqcodecError, OSError, MemoryError) as error:
         say(explain(error))
+        sys.exit(1)
+    except ModuleNotFoundError as error:
+        if error.name not in TRAINING_PACKAGES:
+            raise
+        say(f"this needs {error.name}: pip install 'vqcodec[train]'")
         sys.exit(1)
 
 

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
+import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn, TextIO
+from typing import Any, NoReturn, TextIO, TypeVar
 
 import typer
 
 from vqcodec.errors import VqcodecError
 from vqcodec.files import Job
+
+T = TypeVar("T")
 
 
 def say(*parts: object) -> None:
@@ -42,6 +47,17 @@ def explain(error: Exception, source: Path | None = None) -> str:
     return f"{error.filename}: {error.strerror}" if elsewhere else error.strerror
 
 
+def name_of(source: Path | None) -> str:
+    """A file as messages name it."""
+    return "-" if source is None else str(source)
+
+
+class Place(threading.local):
+    """The file that each thread is working on."""
+
+    current = "-"
+
+
 class Messages:
     """The messages of one command over several files, and its exit status."""
 
@@ -50,13 +66,34 @@ class Messages:
         self.records = records  # one JSON object a file on standard output
         self.failures = 0
         self.total = 0
-        self.current = "-"
+        self.place = Place()
         self.warned: set[tuple[str, type[Warning]]] = set()
         warnings.showwarning = self._warning
 
-    def each(self, jobs: Sequence[Job]) -> Iterator[Job]:
-        """The jobs one by one, behind a progress bar where there are several and somebody watches."""
+    def run(
+        self, jobs: Sequence[Job], work: Callable[[Job, int], T], report: Callable[[Job, T], None], threads: int
+    ) -> None:
+        """Call `work(job, threads)` for all files, several at a time, and `report` what came of it in their order."""
         self.total = len(jobs)
+        cores = threads or os.cpu_count() or 1
+        workers = min(cores, len(jobs))
+        share = cores // workers if workers > 1 else threads
+
+        def begin(job: Job) -> T:
+            self.place.current = name_of(job.source)
+            return work(job, share)
+
+        pool = ThreadPoolExecutor(workers)
+        try:
+            started = [pool.submit(begin, job) for job in jobs] if workers > 1 else []
+            for index, job in enumerate(self._watched(jobs)):
+                with self.work(job.source):
+                    report(job, started[index].result() if started else begin(job))
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _watched(self, jobs: Sequence[Job]) -> Iterator[Job]:
+        """The jobs one by one, behind a progress bar where there are several and somebody watches."""
         if self.quiet or len(jobs) < 2 or not sys.stderr.isatty():
             yield from jobs
             return
@@ -69,7 +106,7 @@ class Messages:
     @contextmanager
     def work(self, source: Path | None) -> Iterator[None]:
         """Work on one file: an error becomes one line, and the next file is still done."""
-        self.current = "-" if source is None else str(source)
+        self.place.current = name_of(source)
         try:
             yield
         except BrokenPipeError:
@@ -82,23 +119,23 @@ class Messages:
         except Exception as error:
             self.failures += 1
             message = explain(error, source)
-            say(self.current, message)
+            say(self.place.current, message)
             if self.records:
-                record = {"input": self.current, "error": type(error).__name__, "message": message}
+                record = {"input": self.place.current, "error": type(error).__name__, "message": message}
                 typer.echo(json.dumps(record))
 
     def notes(self, notes: Sequence[str]) -> None:
         """Say what could not be kept of the current file."""
         for note in () if self.quiet else notes:
-            say(self.current, "note", note)
+            say(self.place.current, "note", note)
 
     def done(self, target: Path | None, summary: str, record: dict[str, Any]) -> None:
         """Say how the current file went, in words or as a JSON object."""
         output = "-" if target is None else str(target)
         if self.records:
-            typer.echo(json.dumps({"input": self.current, "output": output, **record}))
+            typer.echo(json.dumps({"input": self.place.current, "output": output, **record}))
         elif not self.quiet:
-            say(f"{self.current} -> {output}", summary)
+            say(f"{self.place.current} -> {output}", summary)
 
     def finish(self) -> NoReturn:
         """Count the failures and end the command."""
@@ -110,6 +147,6 @@ class Messages:
         self, message: Warning | str, category: type[Warning], filename: str, lineno: int,
         file: TextIO | None = None, line: str | None = None,
     ) -> None:  # fmt: skip
-        if not self.quiet and (self.current, category) not in self.warned:
-            self.warned.add((self.current, category))
-            say(self.current, "warning", message)
+        if not self.quiet and (self.place.current, category) not in self.warned:
+            self.warned.add((self.place.current, category))
+            say(self.place.current, "warning", message)
