@@ -40,8 +40,6 @@ pub struct Model {
     pub quality_levels: usize,
     /// The prior of the only level.
     pub prior: ContextPrior,
-    /// The kernel that the prior runs on.
-    pub kernel: Kernel,
 }
 
 #[derive(Deserialize)]
@@ -96,8 +94,18 @@ impl Model {
             stride_log2,
             quality_levels: runtime.quality_levels,
             prior,
-            kernel,
         })
+    }
+
+    /// The kernel that the prior runs on.
+    pub fn kernel(&self) -> Kernel {
+        self.prior.kernel
+    }
+
+    /// The same model on another kernel: nothing but its speed changes.
+    pub fn with_kernel(mut self, kernel: Kernel) -> Self {
+        self.prior.kernel = kernel;
+        self
     }
 
     /// The highest quality position, in 1/16 of a level.
@@ -213,7 +221,7 @@ impl<'a> PriorReader<'a> {
         levels: Option<usize>,
     ) -> Result<Layer> {
         let weights = self.tensor(&format!("{name}.weight"), Dtype::I8, &[rows, columns])?;
-        let weights: Vec<i8> = weights.iter().map(|&byte| byte as i8).collect();
+        let weights: Vec<i16> = weights.iter().map(|&byte| (byte as i8).into()).collect();
         let shape = [levels.unwrap_or(1), rows];
         let shape = if levels.is_some() { &shape[..] } else { &shape[1..] };
         let biases = self.tensor(&format!("{name}.bias"), Dtype::I32, shape)?;
