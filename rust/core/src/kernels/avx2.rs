@@ -31,10 +31,27 @@ impl Microkernel for Avx2 {
 
 #[target_feature(enable = "avx2")]
 fn compute<const V: usize, const T: usize>(mut block: Block<T>) {
+    let sums = sums::<V, T>(&block);
+    for (vector, sums) in sums.iter().enumerate() {
+        for (tile, &[low, high]) in sums.iter().enumerate() {
+            let shifts = load(&block.shifts[tile]);
+            let outputs = [_mm256_srav_epi32(low, shifts[0]), _mm256_srav_epi32(high, shifts[1])];
+            store(outputs, block.target(vector, tile));
+        }
+    }
+}
+
+/// The sums, in a function of its own, since only then they stay in registers.
+#[target_feature(enable = "avx2")]
+fn sums<const V: usize, const T: usize>(block: &Block<T>) -> [[[__m256i; 2]; T]; V] {
     let pairs = block.pairs::<V>();
     let lines: *const __m256i = block.lines.as_ptr().cast();
     let inputs: *const i32 = block.inputs.as_ptr().cast();
-    let mut sums = [block.starts.map(|start| load(start)); V];
+    let mut starts = [[_mm256_setzero_si256(); 2]; T];
+    for (start, numbers) in starts.iter_mut().zip(&block.starts) {
+        *start = load(numbers);
+    }
+    let mut sums = [starts; V];
     for pair in 0..pairs {
         for tile in 0..T {
             // SAFETY: there are `T * pairs` lines of two aligned registers each.
@@ -52,17 +69,11 @@ fn compute<const V: usize, const T: usize>(mut block: Block<T>) {
             }
         }
     }
-    for (vector, sums) in sums.iter().enumerate() {
-        for (tile, sums) in sums.iter().enumerate() {
-            let shifts = load(block.shifts[tile]);
-            let outputs = [0, 1].map(|half| _mm256_srav_epi32(sums[half], shifts[half]));
-            store(outputs, block.target(vector, tile));
-        }
-    }
+    sums
 }
 
 #[target_feature(enable = "avx2")]
-fn load(numbers: [i32; TILE]) -> [__m256i; 2] {
+fn load(numbers: &[i32; TILE]) -> [__m256i; 2] {
     let numbers: *const __m256i = numbers.as_ptr().cast();
     // SAFETY: 16 numbers fill two registers.
     unsafe { [_mm256_loadu_si256(numbers), _mm256_loadu_si256(numbers.add(1))] }

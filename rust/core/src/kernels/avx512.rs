@@ -36,10 +36,29 @@ impl Microkernel for Avx512 {
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 fn compute<const V: usize, const T: usize>(mut block: Block<T>) {
+    let sums = sums::<V, T>(&block);
+    for (vector, sums) in sums.iter().enumerate() {
+        for (tile, &sum) in sums.iter().enumerate() {
+            let output = _mm512_srav_epi32(sum, load(&block.shifts[tile]));
+            let target = block.target(vector, tile);
+            let mask = u16::MAX >> (TILE - target.len());
+            // SAFETY: the mask has one bit for each of the 1 to 16 numbers of the target.
+            unsafe { _mm512_mask_storeu_epi32(target.as_mut_ptr(), mask, output) };
+        }
+    }
+}
+
+/// The sums, in a function of its own, since only then they stay in registers.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn sums<const V: usize, const T: usize>(block: &Block<T>) -> [[__m512i; T]; V] {
     let pairs = block.pairs::<V>();
     let lines: *const __m512i = block.lines.as_ptr().cast();
     let inputs: *const i32 = block.inputs.as_ptr().cast();
-    let mut sums = [block.starts.map(|start| load(start)); V];
+    let mut starts = [_mm512_setzero_si512(); T];
+    for (start, numbers) in starts.iter_mut().zip(&block.starts) {
+        *start = load(numbers);
+    }
+    let mut sums = [starts; V];
     for pair in 0..pairs {
         let mut weights = [_mm512_setzero_si512(); T];
         for (tile, weights) in weights.iter_mut().enumerate() {
@@ -55,19 +74,11 @@ fn compute<const V: usize, const T: usize>(mut block: Block<T>) {
             }
         }
     }
-    for (vector, sums) in sums.iter().enumerate() {
-        for (tile, &sum) in sums.iter().enumerate() {
-            let output = _mm512_srav_epi32(sum, load(block.shifts[tile]));
-            let target = block.target(vector, tile);
-            let mask = u16::MAX >> (TILE - target.len());
-            // SAFETY: the mask has one bit for each of the 1 to 16 numbers of the target.
-            unsafe { _mm512_mask_storeu_epi32(target.as_mut_ptr(), mask, output) };
-        }
-    }
+    sums
 }
 
 #[target_feature(enable = "avx512f")]
-fn load(numbers: [i32; TILE]) -> __m512i {
+fn load(numbers: &[i32; TILE]) -> __m512i {
     // SAFETY: 16 numbers fill one register.
     unsafe { _mm512_loadu_si512(numbers.as_ptr().cast()) }
 }

@@ -28,10 +28,33 @@ impl Microkernel for Neon {
 
 #[target_feature(enable = "neon")]
 fn compute<const V: usize, const T: usize>(mut block: Block<T>) {
+    let sums = sums::<V, T>(&block);
+    for (vector, sums) in sums.iter().enumerate() {
+        for (tile, sums) in sums.iter().enumerate() {
+            let shifts = load(&block.shifts[tile]);
+            let mut outputs = [0; TILE];
+            for (quarter, (&sum, shifts)) in sums.iter().zip(shifts).enumerate() {
+                let output = vshlq_s32(sum, vnegq_s32(shifts));
+                // SAFETY: a quarter of the tile has room for one register.
+                unsafe { vst1q_s32(outputs.as_mut_ptr().add(4 * quarter), output) };
+            }
+            let target = block.target(vector, tile);
+            target.copy_from_slice(&outputs[..target.len()]);
+        }
+    }
+}
+
+/// The sums, in a function of its own, since only then they stay in registers.
+#[target_feature(enable = "neon")]
+fn sums<const V: usize, const T: usize>(block: &Block<T>) -> [[[int32x4_t; 4]; T]; V] {
     let pairs = block.pairs::<V>();
     let lines: *const i16 = block.lines.as_ptr().cast();
     let inputs: *const i32 = block.inputs.as_ptr().cast();
-    let mut sums = [block.starts.map(|start| load(start)); V];
+    let mut starts = [[vdupq_n_s32(0); 4]; T];
+    for (start, numbers) in starts.iter_mut().zip(&block.starts) {
+        *start = load(numbers);
+    }
+    let mut sums = [starts; V];
     for pair in 0..pairs {
         for tile in 0..T {
             // SAFETY: there are `T * pairs` lines of 32 weights each; this parts even from odd
@@ -53,23 +76,11 @@ fn compute<const V: usize, const T: usize>(mut block: Block<T>) {
             }
         }
     }
-    for (vector, sums) in sums.iter().enumerate() {
-        for (tile, sums) in sums.iter().enumerate() {
-            let shifts = load(block.shifts[tile]);
-            let mut outputs = [0_i32; TILE];
-            for (quarter, (&sum, shifts)) in sums.iter().zip(shifts).enumerate() {
-                let output = vshlq_s32(sum, vnegq_s32(shifts));
-                // SAFETY: a quarter of the tile has room for one register.
-                unsafe { vst1q_s32(outputs.as_mut_ptr().add(4 * quarter), output) };
-            }
-            let target = block.target(vector, tile);
-            target.copy_from_slice(&outputs[..target.len()]);
-        }
-    }
+    sums
 }
 
 #[target_feature(enable = "neon")]
-fn load(numbers: [i32; TILE]) -> [int32x4_t; 4] {
+fn load(numbers: &[i32; TILE]) -> [int32x4_t; 4] {
     // SAFETY: 16 numbers fill four registers.
     [0, 4, 8, 12].map(|first| unsafe { vld1q_s32(numbers.as_ptr().add(first)) })
 }
