@@ -66,7 +66,7 @@ pub fn write_file(
         let (written, bits): (Vec<_>, Vec<_>) = for_each_tile(tiles, threads, |mut codes| {
             let mut coder = Encoder::default();
             model.prior.code(&mut codes, quality, &mut coder)?;
-            let bits = coder.bits;
+            let bits = coder.bits();
             Ok((coder.finish(), bits))
         })?
         .into_iter()
@@ -134,7 +134,7 @@ pub fn cross_entropy(
         let tile_bits = for_each_tile(tiles.collect(), threads, |mut codes| {
             let mut coder = Meter::default();
             model.prior.code(&mut codes, quality, &mut coder)?;
-            Ok(coder.bits)
+            Ok(coder.bits())
         })?;
         bits += tile_bits.iter().sum::<f64>(); // in the order of the tiles, for any threads
     }
