@@ -84,7 +84,7 @@ pub struct ContextPrior {
     channels: usize,
     head: Head,
     slices: Vec<Slice>,
-    kernel: Kernel,
+    pub(crate) kernel: Kernel,
 }
 
 impl ContextPrior {

@@ -30,11 +30,15 @@ pub trait SymbolCoder {
 #[derive(Debug, Default)]
 pub struct Encoder {
     coder: DefaultRangeEncoder,
-    /// Information content so far: what an ideal coder would have written.
-    pub bits: f64,
+    meter: Meter,
 }
 
 impl Encoder {
+    /// Information content so far: what an ideal coder would have written.
+    pub fn bits(&self) -> f64 {
+        self.meter.bits()
+    }
+
     /// Ends the payload and returns its bytes.
     pub fn finish(self) -> Vec<u8> {
         let (words, state, situation) = self.coder.into_raw_parts();
@@ -70,7 +74,7 @@ fn round_up(number: u64, bytes: u32) -> u64 {
 impl SymbolCoder for Encoder {
     fn code(&mut self, symbol: i32, distribution: &impl Distribution) -> Result<i32> {
         let interval = distribution.interval(symbol).ok_or_else(|| unknown_symbol(symbol))?;
-        self.bits += information(interval);
+        self.meter.add(interval);
         self.coder.encode_symbol(symbol, Known(interval)).map_err(|_| unknown_symbol(symbol))?;
         Ok(symbol)
     }
@@ -104,23 +108,39 @@ impl SymbolCoder for Decoder<'_> {
 }
 
 /// Measures symbols: the cross entropy under the integer model, without coding anything.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone)]
 pub struct Meter {
+    /// Information content of the symbols that are not in `product` any more.
+    bits: f64,
+    /// Product of the latest symbols' probabilities, so that few logarithms are taken.
+    product: f64,
+}
+
+impl Default for Meter {
+    fn default() -> Self {
+        Self { bits: 0.0, product: 1.0 }
+    }
+}
+
+impl Meter {
     /// Information content so far.
-    pub bits: f64,
+    pub fn bits(&self) -> f64 {
+        self.bits - self.product.log2()
+    }
+
+    fn add(&mut self, interval: Interval) {
+        self.product *= f64::from(interval.width) / f64::from(TOTAL);
+        if self.product < 1e-280 {
+            *self = Self { bits: self.bits(), product: 1.0 };
+        }
+    }
 }
 
 impl SymbolCoder for Meter {
     fn code(&mut self, symbol: i32, distribution: &impl Distribution) -> Result<i32> {
-        let interval = distribution.interval(symbol).ok_or_else(|| unknown_symbol(symbol))?;
-        self.bits += information(interval);
+        self.add(distribution.interval(symbol).ok_or_else(|| unknown_symbol(symbol))?);
         Ok(symbol)
     }
-}
-
-/// Bits of information in a symbol with this interval.
-fn information(interval: Interval) -> f64 {
-    PRECISION as f64 - f64::from(interval.width).log2()
 }
 
 fn unknown_symbol(symbol: i32) -> Error {

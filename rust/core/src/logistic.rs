@@ -8,7 +8,7 @@ use crate::distribution::{Distribution, Interval, TOTAL};
 use crate::entropy::SymbolCoder;
 use crate::error::{Error, Result};
 use crate::escape::code_outlier;
-use crate::sigmoid::sigmoid;
+use crate::sigmoid::{inverse, sigmoid};
 
 /// Number of scale classes; class `c` has the scale `2^((c - 96) / 16)` symbols.
 pub const CLASSES: i32 = 240;
@@ -63,6 +63,18 @@ const INVERSE_SCALE: [i64; CLASSES as usize] = {
     table
 };
 
+/// `floor(2^19 * scale)`: from 1/32 logistic unit to 2^-16 / 256 symbol.
+const SCALE: [i64; CLASSES as usize] = {
+    let mut table = [0; CLASSES as usize];
+    let mut class = 0;
+    while class < CLASSES {
+        let (octave, step) = ((class - 96).div_euclid(16), (class - 96).rem_euclid(16));
+        table[class as usize] = ((OCTAVE[step as usize] << (octave + 6)) >> 27) as i64;
+        class += 1;
+    }
+    table
+};
+
 /// One discretised logistic distribution. Its symbols are offsets `-window..=window` from
 /// [`center`](Self::center), and `window + 1` for the escape.
 #[derive(Debug, Clone, Copy)]
@@ -71,6 +83,7 @@ pub struct Logistic {
     /// Position of the mean inside the centre cell, in 1/256 symbol: -128..=127.
     fraction: i32,
     window: i32,
+    scale: i64,
     inverse_scale: i64,
     /// Frequency units that are shared by mass; the others are the guaranteed 1 per symbol.
     shared: u64,
@@ -90,6 +103,7 @@ impl Logistic {
             center,
             fraction: mean - 256 * center,
             window,
+            scale: SCALE[class],
             inverse_scale: INVERSE_SCALE[class],
             shared: (TOTAL - (2 * window + 2) as u32).into(),
             origin: 0,
@@ -119,9 +133,15 @@ impl Logistic {
         (self.edge(offset) - self.origin) as u32 + (offset + self.window) as u32
     }
 
-    fn between(&self, offset: i32, left: u32) -> Interval {
-        let right = if offset > self.window { TOTAL } else { self.left(offset + 1) };
-        Interval { left, width: right - left }
+    /// Right end of the interval of `offset`.
+    fn right(&self, offset: i32) -> u32 {
+        if offset > self.window { TOTAL } else { self.left(offset + 1) }
+    }
+
+    /// About the offset whose interval contains `quantile`.
+    fn guess(&self, quantile: u32) -> i32 {
+        let position = ((i64::from(inverse(quantile)) * self.scale) >> 16) as i32;
+        ((position + 128 + self.fraction) >> 8).clamp(-self.window, self.window)
     }
 
     /// Codes one int16 `value`, through the escape where it lies outside the window.
@@ -145,47 +165,42 @@ impl Distribution for Logistic {
     fn interval(&self, symbol: i32) -> Option<Interval> {
         (-self.window..=self.window + 1)
             .contains(&symbol)
-            .then(|| self.between(symbol, self.left(symbol)))
+            .then(|| between(self.left(symbol), self.right(symbol)))
     }
 
-    /// Gallops outwards from the centre, then bisects: a few edges where the mean is good.
+    /// Gallops outwards from a guess, then bisects: mostly the guess is right, which takes the two
+    /// ends of its interval to see.
     fn find(&self, quantile: u32) -> (i32, Interval) {
-        // Invariant: left(low) <= quantile < left(high), where left(window + 2) counts as TOTAL.
-        let (mut low, mut high) = (0, self.window + 2);
-        let mut low_left = self.left(0);
+        let mut low = self.guess(quantile);
+        let mut left = self.left(low);
+        let (mut high, mut right) = (low, left);
         let mut step = 1;
-        if quantile < low_left {
-            high = 0;
-            loop {
-                low = (high - step).max(-self.window);
-                low_left = self.left(low);
-                if low_left <= quantile {
-                    break;
-                }
-                high = low;
-                step *= 2;
-            }
-        } else {
-            while low + step < high {
-                let left = self.left(low + step);
-                if quantile < left {
-                    high = low + step;
-                    break;
-                }
-                low += step;
-                low_left = left;
-                step *= 2;
-            }
+        while left > quantile {
+            (high, right) = (low, left);
+            low = (low - step).max(-self.window); // its left end is 0
+            left = self.left(low);
+            step *= 2;
         }
+        while right <= quantile {
+            (low, left) = (high, right);
+            high = (high + step).min(self.window + 2);
+            right = self.right(high - 1);
+            step *= 2;
+        }
+        // Invariant: left(low) = left <= quantile < right = left(high).
         while high - low > 1 {
             let middle = low + (high - low) / 2;
-            let left = self.left(middle);
-            if left <= quantile {
-                (low, low_left) = (middle, left);
+            let edge = self.left(middle);
+            if edge <= quantile {
+                (low, left) = (middle, edge);
             } else {
-                high = middle;
+                (high, right) = (middle, edge);
             }
         }
-        (low, self.between(low, low_left))
+        (low, between(left, right))
     }
+}
+
+fn between(left: u32, right: u32) -> Interval {
+    Interval { left, width: right - left }
 }

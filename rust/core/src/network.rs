@@ -1,17 +1,20 @@
-//! Exact layers: int16 activations, int8 weights, int32 accumulators, shifts instead of scales.
+//! Exact layers: int16 activations and weights, int32 accumulators, shifts instead of scales.
 //!
 //! A layer computes `(weights . inputs + bias + rounding) >> shift` for every output. Loading a
 //! layer proves that no accumulator can leave int32 for any inputs within the stated bound, so
 //! any order of summation, vector width or number of threads gives the same numbers.
 
 use crate::error::{Error, Result};
-use crate::kernels::{Kernel, Matrix};
+use crate::kernels::{Kernel, Matrix, Rounding};
 
 /// Largest activation: what hidden layers are clamped to.
 pub const MAX_ACTIVATION: i32 = 32767;
 
 /// Largest magnitude of a feature of a code.
 pub const MAX_FEATURE: i32 = 2047 << 3;
+
+/// Largest magnitude of a weight: without -32768, no pair of products leaves int32.
+pub const MAX_WEIGHT: u16 = 32767;
 
 /// Largest shift of an output.
 pub const MAX_SHIFT: u8 = 30;
@@ -25,13 +28,13 @@ pub struct Layer {
     weights: Matrix,
     /// `(levels, rows)`, levels >= 1.
     biases: Vec<i32>,
-    shifts: Vec<u8>,
+    rounding: Vec<Rounding>,
 }
 
 impl Layer {
     /// Checks and packs a layer of `shifts.len()` outputs and `columns` inputs.
     ///
-    /// `weights` is `(rows, columns)`, `biases` `(levels, rows)`; no input may exceed `max_input`
+    /// `weights` is `(rows, columns)` of at most [`MAX_WEIGHT`] in magnitude, `biases` `(levels, rows)`; no input may exceed `max_input`
     /// in magnitude. `name` is for the error message only.
     pub fn new(
         name: &str,
@@ -52,12 +55,13 @@ impl Layer {
                 biases.iter().skip(row).step_by(rows).map(|bias| bias.unsigned_abs());
             prove(name, row, weights, max_input, largest_bias.max().unwrap_or(0), shifts[row])?;
         }
-        Ok(Self { weights: Matrix::new(columns, weights), biases, shifts })
+        let rounding = Rounding::tiles(&shifts);
+        Ok(Self { weights: Matrix::new(columns, weights), biases, rounding })
     }
 
     /// Number of outputs.
     pub fn rows(&self) -> usize {
-        self.shifts.len()
+        self.weights.rows()
     }
 
     /// Number of inputs.
@@ -77,13 +81,7 @@ impl Layer {
 
     /// Applies the layer to `(batch, stride)` inputs, giving `(batch, rows)` int32 outputs.
     pub fn apply(&self, kernel: Kernel, biases: &[i32], inputs: &[i16], outputs: &mut [i32]) {
-        kernel.matmul(&self.weights, inputs, outputs);
-        for outputs in outputs.chunks_exact_mut(self.rows()) {
-            for ((output, &bias), &shift) in outputs.iter_mut().zip(biases).zip(&self.shifts) {
-                let round = (1 << shift) >> 1;
-                *output = output.wrapping_add(bias).wrapping_add(round) >> shift;
-            }
-        }
+        kernel.apply(&self.weights, &self.rounding, biases, inputs, outputs);
     }
 }
 
@@ -127,9 +125,15 @@ fn prove(
             "{name}: shift {shift} of output {row} is above {MAX_SHIFT}"
         )));
     }
+    if weights.iter().any(|weight| weight.unsigned_abs() > MAX_WEIGHT) {
+        return Err(Error::InvalidModel(format!(
+            "{name}: a weight of output {row} is above {MAX_WEIGHT} in magnitude"
+        )));
+    }
     let magnitude: u64 = weights.iter().map(|weight| u64::from(weight.unsigned_abs())).sum();
     let round = (1_u64 << shift) >> 1;
-    let bound = magnitude * u64::from(max_input.unsigned_abs()) + u64::from(largest_bias) + round;
+    let largest_sum = magnitude.saturating_mul(max_input.unsigned_abs().into());
+    let bound = largest_sum.saturating_add(u64::from(largest_bias) + round);
     if bound >= i32::MAX as u64 {
         return Err(Error::InvalidModel(format!(
             "{name}: output {row} could reach {bound}, which overflows its 32-bit accumulator"

@@ -5,8 +5,10 @@
 //! [int((Decimal(2**32) / (1 + (Decimal(640 - i) / 32).exp())).to_integral_value()) for i in range(641)]
 //! ```
 
+use crate::distribution::PRECISION;
+
 /// `round(2^32 * sigmoid((i - 640) / 32))`: from -20 logistic units up to 0, where it is 2^31.
-/// The other half follows by symmetry, see [`sigmoid`].
+/// The other half follows by symmetry, see [`TABLE`].
 #[rustfmt::skip]
 const LOWER_HALF: [u32; 641] = [
     9, 9, 9, 10, 10, 10, 11, 11,
@@ -100,15 +102,37 @@ pub const STEP_BITS: u32 = 24;
 /// Bits of the fraction that the linear interpolation uses.
 const FRACTION_BITS: u32 = 16;
 
-/// Entry at `step` = 0..=1280 of the full table, scaled by 2^32.
-fn entry(step: usize) -> u64 {
-    const HALF_STEPS: usize = HALF as usize;
-    if step <= HALF_STEPS {
-        LOWER_HALF[step].into()
-    } else {
-        (1 << 32) - u64::from(LOWER_HALF[2 * HALF_STEPS - step])
+/// `round(2^32 * sigmoid((i - 640) / 32))` for both halves; the last entry stands twice, as its own
+/// right neighbour.
+static TABLE: [u32; 2 * HALF as usize + 2] = {
+    let mut table = [0; 2 * HALF as usize + 2];
+    let mut step = 0;
+    while step <= HALF as usize {
+        table[step] = LOWER_HALF[step];
+        table[2 * HALF as usize - step] = LOWER_HALF[step].wrapping_neg(); // 2^32 - entry
+        step += 1;
     }
-}
+    table[2 * HALF as usize + 1] = table[2 * HALF as usize];
+    table
+};
+
+/// Number of equal cells that [`STEPS`] divides the values of the sigmoid into.
+const CELLS_BITS: u32 = 8;
+
+/// The last step, counted from the middle of the table, whose entry is at most the middle of a cell.
+static STEPS: [i16; 1 << CELLS_BITS] = {
+    let mut steps = [0; 1 << CELLS_BITS];
+    let (mut cell, mut step) = (0, 0);
+    while cell < steps.len() {
+        let middle = (2 * cell as u64 + 1) << (31 - CELLS_BITS);
+        while (TABLE[step + 1] as u64) <= middle {
+            step += 1;
+        }
+        steps[cell] = step as i16 - HALF as i16;
+        cell += 1;
+    }
+    steps
+};
 
 /// `2^32 * sigmoid(t)`, linearly interpolated, for `t` in units of 2^-24 / 32 logistic unit.
 ///
@@ -118,11 +142,13 @@ pub fn sigmoid(t: i64) -> u64 {
     let position = (t.clamp(-limit, limit) + limit) as u64;
     let step = (position >> STEP_BITS) as usize;
     let fraction = (position >> (STEP_BITS - FRACTION_BITS)) & ((1 << FRACTION_BITS) - 1);
-    let left = entry(step);
-    if fraction == 0 {
-        return left; // also the last entry, which has no right neighbour
-    }
-    left + (((entry(step + 1) - left) * fraction) >> FRACTION_BITS)
+    let (left, right) = (u64::from(TABLE[step]), u64::from(TABLE[step + 1]));
+    left + (((right - left) * fraction) >> FRACTION_BITS)
+}
+
+/// Where the sigmoid has about the value `2^-24 * quantile`, in 1/32 logistic unit.
+pub fn inverse(quantile: u32) -> i16 {
+    STEPS[(quantile >> (PRECISION as u32 - CELLS_BITS)) as usize % STEPS.len()]
 }
 
 #[cfg(test)]
@@ -137,6 +163,16 @@ mod tests {
         }
         assert!(sigmoid(i64::MAX >> 8) < 1 << 32);
         assert!(sigmoid(-(i64::MAX >> 8)) > 0);
+    }
+
+    #[test]
+    fn inverse_of_the_sigmoid() {
+        for cell in 1..255 {
+            let steps = f64::from(inverse((cell << 16) + (1 << 15)));
+            let value = (f64::from(cell) + 0.5) / 256.0;
+            assert!((steps / 32.0 - (value / (1.0 - value)).ln()).abs() < 1.01 / 32.0);
+        }
+        assert!(inverse(0) < inverse(1 << 16) && inverse(u32::MAX >> 8) > inverse(254 << 16));
     }
 
     #[test]

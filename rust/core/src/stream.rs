@@ -62,7 +62,7 @@ pub fn write_file(
         let (written, bits): (Vec<_>, Vec<_>) = for_each(tiles, threads, |mut codes| {
             let mut coder = Encoder::default();
             model.prior.code(&mut codes, quality, &mut coder)?;
-            let bits = coder.bits;
+            let bits = coder.bits();
             Ok((coder.finish(), bits))
         })?
         .into_iter()
@@ -130,7 +130,7 @@ pub fn cross_entropy(
         let tile_bits = for_each(tiles.collect(), threads, |mut codes| {
             let mut coder = Meter::default();
             model.prior.code(&mut codes, quality, &mut coder)?;
-            Ok(coder.bits)
+            Ok(coder.bits())
         })?;
         bits += tile_bits.iter().sum::<f64>(); // in the order of the tiles, for any threads
     }

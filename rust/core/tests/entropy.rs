@@ -32,7 +32,7 @@ fn round_trip(triples: &[(i32, i32, i32)]) -> Vec<u8> {
     let mut meter = Meter::default();
     walk(triples, &mut meter).unwrap();
     let bits = 8.0 * payload.len() as f64;
-    assert!(bits <= 1.001 * meter.bits + 16.0, "{bits} bits for {}", meter.bits);
+    assert!(bits <= 1.001 * meter.bits() + 16.0, "{bits} bits for {}", meter.bits());
     assert_ne!(payload.last(), Some(&0), "a trailing zero is not stored");
     payload
 }

@@ -1,37 +1,42 @@
 //! The reference kernel: safe code that compilers turn into the baseline's vector instructions.
 
-use super::{LANES, Matrix};
+use super::block::{self, Block, Microkernel};
+use super::{Kernel, TILE};
 
-/// Vectors of inputs that share one pass over the weights: few enough to stay in the level-1 cache.
-const VECTORS: usize = 8;
+pub const KERNEL: Kernel =
+    Kernel { name: "scalar", needs: "nothing", supported: || true, apply: block::apply::<Scalar> };
 
-/// See [`Kernel::matmul`](super::Kernel::matmul).
-pub fn matmul(weights: &Matrix, inputs: &[i16], outputs: &mut [i32]) {
-    let (stride, rows) = (weights.stride(), weights.rows());
-    let inputs = inputs.chunks(VECTORS * stride);
-    for (inputs, outputs) in inputs.zip(outputs.chunks_mut(VECTORS * rows)) {
-        for row in 0..rows {
-            let weights = weights.row(row);
-            let outputs = outputs.chunks_exact_mut(rows);
-            for (input, output) in inputs.chunks_exact(stride).zip(outputs) {
-                output[row] = dot(weights, input);
+pub struct Scalar;
+
+impl Microkernel for Scalar {
+    const VECTORS: usize = 1;
+    const SUMS: usize = 1;
+
+    fn block<const V: usize, const T: usize>(mut block: Block<T>) {
+        let pairs = block.pairs::<V>();
+        for vector in 0..V {
+            for tile in 0..T {
+                let (inputs, _) = block.inputs[2 * pairs * vector..].as_chunks();
+                let sums = sums(&block.lines[pairs * tile..][..pairs], inputs);
+                let (starts, shifts) = (block.starts[tile], block.shifts[tile]);
+                for (output, target) in block.target(vector, tile).iter_mut().enumerate() {
+                    *target = starts[output].wrapping_add(sums[output]) >> shifts[output];
+                }
             }
         }
     }
 }
 
-/// Sum of products; wrapping, because the load-time proof has excluded overflow.
+/// Sums of products of one tile; wrapping, because the load-time proof has excluded overflow.
 ///
-/// The inner loop over a constant number of lanes is what becomes multiply-add instructions (8
-/// products each on SSE2); a plain fold over both slices is half as fast.
-fn dot(left: &[i16], right: &[i16]) -> i32 {
-    let (left, _) = left.as_chunks::<LANES>();
-    let (right, _) = right.as_chunks::<LANES>();
-    let mut sum = 0_i32;
-    for (left, right) in left.iter().zip(right) {
-        for lane in 0..LANES {
-            sum = sum.wrapping_add(i32::from(left[lane]) * i32::from(right[lane]));
+/// Even and odd inputs are summed apart: a loop that adds neighbours is several times slower.
+fn sums(lines: &[super::Line], inputs: &[[i16; 2]]) -> [i32; TILE] {
+    let mut sums = [0_i32; 2 * TILE];
+    for (line, &[even, odd]) in lines.iter().zip(inputs) {
+        for (lane, sum) in sums.iter_mut().enumerate() {
+            let input = if lane % 2 == 0 { even } else { odd };
+            *sum = sum.wrapping_add(i32::from(line.0[lane]) * i32::from(input));
         }
     }
-    sum
+    std::array::from_fn(|output| sums[2 * output].wrapping_add(sums[2 * output + 1]))
 }
