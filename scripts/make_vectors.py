@@ -54,21 +54,26 @@ def random_codes(config: ModelConfig, height: int, width: int, seed: int) -> np.
 def main() -> None:
     VECTORS.mkdir(exist_ok=True)
     for kind, config in (("grid", GRID), ("codebook", BOOK)):
-        stem = VECTORS / f"v1-{kind}"
-        if stem.with_suffix(".safetensors").exists():
-            print(f"{stem.name} exists, left alone")
-            continue
-        data = random_model(config, seed=1)
-        stem.with_suffix(".safetensors").write_bytes(data)
-        model = _core.Model(data)
+        path = VECTORS / f"{kind}.safetensors"
+        if not path.exists():
+            path.write_bytes(random_model(config, seed=1))
+        model = _core.Model(path.read_bytes())
         facts = {}
         for name, (height, width, quality) in PICTURES.items():
             codes = random_codes(config, height, width, seed=height)
             quality = min(quality, 16 * (config.quality_levels - 1))
             file, _ = _core.write_file(model, width, height, quality, [codes])
-            (VECTORS / f"v1-{kind}-{name}.vqc").write_bytes(file)
+            write_new(VECTORS / f"v{_core.read_header(file).version}-{kind}-{name}.vqc", file)
             facts[name] = {"codes_sha256": hashlib.sha256(codes.tobytes()).hexdigest(), "shape": codes.shape}
-        stem.with_suffix(".json").write_text(json.dumps(facts, indent=1) + "\n")
+        write_new(path.with_suffix(".json"), json.dumps(facts, indent=1).encode() + b"\n")
+
+
+def write_new(path: Path, data: bytes) -> None:
+    """Write a file, or leave it alone where it exists."""
+    if path.exists():
+        print(f"{path.name} exists, left alone")
+    else:
+        path.write_bytes(data)
 
 
 if __name__ == "__main__":

@@ -58,7 +58,7 @@ class TestRoundTrip:
         codes = random_codes(2, 3, head)
         data, _ = _core.write_file(model, 33, 32, 17, [codes], gray=True, alpha=b"alpha")
         header = _core.verify_checksums(data)
-        assert (header.width, header.height, header.quality, header.version) == (33, 32, 17, 1)
+        assert (header.width, header.height, header.quality, header.version) == (33, 32, 17, 2)
         assert (header.gray, header.has_alpha, header.alpha_bytes) == (True, True, 5)
         assert (header.model_id, header.levels) == (model.id, [(16, 64)])
         assert header.file_bytes == len(data) == header.header_bytes + sum(header.payload_bytes) + 5 + 8
@@ -266,12 +266,14 @@ class TestReference:
                 outputs = _core.head_outputs(_core.Model(data), quality, codes, number, step)
                 np.testing.assert_array_equal(outputs, expected)
 
-    def test_distributions(self, head: str) -> None:
+    @pytest.mark.parametrize("adaptive", [False, True])
+    def test_distributions(self, head: str, adaptive: bool) -> None:
         """The cross entropy is that of the format's frequencies."""
         model = _core.Model(tiny_model(head))
         codes = random_codes(12, 13, head)
         bits, first = 0.0, 0
         for number, variables in enumerate(SLICES):
+            adaptation = Adaptation(variables) if adaptive else None
             for step in range(2 if number else 4):
                 outputs = _core.head_outputs(model, 9, codes, number, step).tolist()
                 for (y, x), parameters in zip(step_positions(number, step, 12, 13), outputs, strict=True):
@@ -279,10 +281,13 @@ class TestReference:
                         code = int(codes[first + variable, y, x])
                         if head == "categorical":
                             bits += categorical_bits(parameters[variable * ALPHABET :][:ALPHABET], code)
-                        else:
-                            bits += logistic_bits(parameters[variable], parameters[variables + variable], code)
+                            continue
+                        mean, scale_class = parameters[variable], parameters[variables + variable]
+                        if adaptation:
+                            scale_class = adaptation.adapt((variable, y, x), mean, scale_class, code)
+                        bits += logistic_bits(mean, scale_class, code)
             first += variables
-        assert _core.cross_entropy(model, 9, [codes]) == pytest.approx(bits, rel=1e-12)
+        assert _core.cross_entropy(model, 9, [codes], adaptive=adaptive) == pytest.approx(bits, rel=1e-12)
 
     @pytest.mark.parametrize("scale_class", [0, 50, 96, 133, 239])
     def test_logistic_against_float(self, scale_class: int) -> None:
@@ -373,20 +378,94 @@ def sigmoid_table() -> list[int]:
     return [*half, *(2**32 - value for value in half[-2::-1]), 2**32 - half[0]]
 
 
+def clamp(number: int, low: int, high: int) -> int:
+    """Return the nearest number in low..=high."""
+    return max(low, min(high, number))
+
+
+def logistic_scale(scale_class: int) -> Decimal:
+    """Return the scale of a class in symbols."""
+    return Decimal(2) ** (Decimal(clamp(scale_class, 0, 239) - 96) / 16)
+
+
+def mass_below(distance: int, scale_class: int) -> int:
+    """Return 2^32 times the logistic mass below a distance from the mean in 1/256 symbol."""
+    t = clamp(distance * int((2**21 / logistic_scale(scale_class)).to_integral_value()), -640 << 24, 640 << 24)
+    low, high = sigmoid_table()[(t >> 24) + 640 :][:2]
+    return low + ((high - low) * (t >> 8 & 0xFFFF) >> 16)
+
+
+class Adaptation:
+    """The slots of one slice and the residuals in it, by the page of the format."""
+
+    def __init__(self, variables: int) -> None:
+        self.of_variables = [0] * variables
+        self.of_surprises = [3 * (k - 5) << 20 for k in range(11)]
+        self.of_activities = [3 * (k - 5) << 18 for k in range(16)]
+        self.residuals: dict[tuple[int, int, int], int] = {}
+        self.observed = self.expected = 0
+
+    def adapt(self, place: tuple[int, int, int], mean: int, scale_class: int, code: int) -> int:
+        """Return the class that the code at a place (variable, y, x) has instead, and learn from the code."""
+        variable, y, x = place
+        if variable == 0:
+            self.observed = self.expected = 0
+        mean, scale_class = clamp(mean, -(2**22), 2**22), clamp(scale_class, 0, 239)
+        near = [(variable, y + dy, x + dx) for dy in range(-2, 3) for dx in range(-2, 3) if abs(dy) + abs(dx) in (1, 2)]
+        known = [self.residuals[place] for place in near if place in self.residuals]
+        surprise = log2(self.observed + 2**16) - log2(self.expected + 2**16) + 64 >> 7
+        activity = 10 + (log2(4 * sum(known) + 1) - log2(4 * len(known) + 2) >> 7)
+        slots = [
+            (self.of_variables, variable, 11),
+            (self.of_surprises, 5 + clamp(surprise, -5, 5), 11),
+            (self.of_activities, clamp(activity, 0, 15), 12),
+        ]
+        changed = clamp(scale_class + (sum(table[k] for table, k, _ in slots) + 2**19 >> 20), 0, 239)
+        centre = mean + 128 >> 8
+        residual = min(abs(code - centre), 8)
+        expected, gain = moments(changed, mean - 256 * centre)
+        for table, k, shift in slots:
+            table[k] = clamp(table[k] + (((residual << 16) - expected) * gain >> shift), -(2**26), 2**26)
+        self.residuals[place] = residual
+        self.observed += (residual << 16) - (self.observed >> 4)
+        self.expected += moments(scale_class, mean - 256 * centre)[0] - (self.expected >> 4)
+        return changed
+
+
+def log2(number: int) -> int:
+    """Return the base-2 logarithm in 1/256, linear between powers of two."""
+    octave = number.bit_length() - 1
+    return 256 * octave + (number * 256 >> octave) % 256
+
+
+@functools.cache
+def moments(scale_class: int, fraction: int) -> tuple[int, int]:
+    """Return what a distribution expects of a residual, and what each symbol more says about its scale."""
+    scale_class, fraction = clamp(scale_class, 16, 235), -16 * (abs(fraction) + 8 >> 4)
+
+    def tails(scale_class: int) -> list[int]:
+        centre = fraction + 128 >> 8
+        rest = 128 + fraction - 256 * centre
+        below = [mass_below(256 * (1 - j) - rest, scale_class) for j in range(1, 9)]
+        above = [2**32 - mass_below(256 * j - rest, scale_class) for j in range(1, 9)]
+        return [sum(pair) for pair in zip(below, above, strict=True)]
+
+    mean = sum(tails(scale_class))
+    variance = sum((2 * j + 1) * tail for j, tail in enumerate(tails(scale_class))) - (mean**2 >> 32)
+    slope = sum(tails(scale_class + 4)) - sum(tails(scale_class - 4))
+    return mean >> 16, (slope << 13) // variance
+
+
 def logistic_bits(mean: int, scale_class: int, code: int) -> float:
     """Return the bits of a code under a logistic distribution, escape included."""
-    mean = max(-(2**22), min(2**22, mean))
-    scale = Decimal(2) ** (Decimal(max(0, min(239, scale_class)) - 96) / 16)
-    window = max(4, math.ceil(14 * scale) + 1)
-    inverse = int((2**21 / scale).to_integral_value())
+    mean = clamp(mean, -(2**22), 2**22)
+    window = max(4, math.ceil(14 * logistic_scale(scale_class)) + 1)
     centre = mean + 128 >> 8
     offset = code - centre
 
     def left(d: int) -> int:
-        t = max(-640 << 24, min(640 << 24, (256 * d - 128 - (mean - 256 * centre)) * inverse)) + (640 << 24)
-        low, high = sigmoid_table()[t >> 24 :][:2]
-        sigmoid = low + ((high - low) * (t >> 8 & 0xFFFF) >> 16)
-        return (sigmoid * (2**24 - (2 * window + 2)) >> 32) + d
+        below = mass_below(256 * d - 128 - (mean - 256 * centre), scale_class)
+        return (below * (2**24 - (2 * window + 2)) >> 32) + d
 
     if abs(offset) <= window:
         return 24 - math.log2(left(offset + 1) - left(offset))

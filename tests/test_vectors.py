@@ -1,9 +1,10 @@
-"""Golden files of every format version: they decode to the codes they were made from, and encode to the same bytes."""
+"""Golden files of every format version decode to the codes they were made from; new ones encode to the same bytes."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -15,19 +16,20 @@ FILES = sorted(VECTORS.glob("*.vqc"))
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_golden_file_decodes_and_encodes_the_same(path: Path) -> None:
-    version, kind, name = path.stem.split("-")
-    model = _core.Model((VECTORS / f"{version}-{kind}.safetensors").read_bytes())
-    facts = json.loads((VECTORS / f"{version}-{kind}.json").read_text())[name]
+def test_golden_file_decodes_the_same(path: Path) -> None:
+    _, kind, name = path.stem.split("-")
+    model = _core.Model((VECTORS / f"{kind}.safetensors").read_bytes())
+    facts = json.loads((VECTORS / f"{kind}.json").read_text())[name]
     data = path.read_bytes()
     header = _core.verify_checksums(data)
     codes = _core.read_codes(model, data)
     assert codes[0].shape == tuple(facts["shape"])
     assert hashlib.sha256(codes[0].tobytes()).hexdigest() == facts["codes_sha256"]
     again, bits = _core.write_file(model, header.width, header.height, header.quality, codes)
-    assert again == data
-    assert bits / 8 < len(data) < bits / 8 * 1.001 + 60
+    if _core.read_header(again).version == header.version:
+        assert again == data
+        assert bits / 8 < len(data) < bits / 8 * 1.001 + 60
 
 
 def test_there_are_vectors() -> None:
-    assert len(FILES) == 6
+    assert Counter(path.name[:2] for path in FILES) == {"v1": 6, "v2": 6}

@@ -150,10 +150,13 @@ def read_codes(model: Model, data: bytes, max_pixels: int = 178_956_970, threads
     ModelMismatchError, before anything is decoded, where the file names another model.
     """
 
-def cross_entropy(model: Model, quality: int, codes: Sequence[NDArray[np.int32]], threads: int = 0) -> float:
+def cross_entropy(
+    model: Model, quality: int, codes: Sequence[NDArray[np.int32]], threads: int = 0, adaptive: bool = True
+) -> float:
     """Return the bits of information in codes under the integer prior: what an ideal coder writes.
 
-    The number is that of `write_file`, but nothing is written.
+    The number is that of `write_file`, but nothing is written. Without `adaptive` scales do not
+    adapt to the codes: the bits of the network alone.
     """
 
 def analyze(model: Model, pixels: NDArray[np.uint8], quality: int, threads: int = 0) -> NDArray[np.int32]:

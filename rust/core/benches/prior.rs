@@ -33,7 +33,7 @@ fn photo(criterion: &mut Criterion) {
         });
     });
     group.bench_function("measure", |bencher| {
-        bencher.iter(|| cross_entropy(&model, 40, &codes, 1));
+        bencher.iter(|| cross_entropy(&model, 40, &codes, 1, true));
     });
     group.bench_function("write", |bencher| {
         bencher.iter(|| write_file(&model, picture, &codes, 1));

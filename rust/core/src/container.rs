@@ -8,8 +8,8 @@ use crate::limits::Limits;
 /// The first bytes of every file.
 pub const MAGIC: [u8; 4] = *b"VQC\x1a";
 
-/// The format version that this module reads and writes.
-pub const VERSION: u8 = 1;
+/// The newest format version: every version from 1 is read.
+pub const VERSION: u8 = 2;
 
 /// Most levels of a file.
 pub const MAX_LEVELS: usize = 4;
@@ -47,6 +47,8 @@ impl Level {
 /// What a file says about its picture.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Header {
+    /// Format version: 1 to [`VERSION`].
+    pub version: u8,
     /// Whether the picture is to be shown in one channel.
     pub gray: bool,
     /// The model that is needed to decode it.
@@ -62,6 +64,11 @@ pub struct Header {
 }
 
 impl Header {
+    /// Whether scales adapt to the picture, as they do since version 2.
+    pub fn adaptive(&self) -> bool {
+        self.version >= 2
+    }
+
     /// Rows and columns of positions of a level.
     pub fn grid(&self, level: Level) -> (usize, usize) {
         let cells = |pixels: u32| pixels.div_ceil(level.stride()) as usize;
@@ -110,7 +117,7 @@ pub fn write(header: &Header, payloads: &[Vec<Vec<u8>>], alpha: Option<&[u8]>) -
 
     let mut bytes = Vec::new();
     bytes.extend(MAGIC);
-    bytes.push(VERSION);
+    bytes.push(header.version);
     bytes.push(if header.gray { GRAY } else { 0 } | if alpha.is_some() { ALPHA } else { 0 });
     bytes.extend(header.model.0);
     bytes.push(header.quality);
@@ -135,7 +142,7 @@ pub fn write(header: &Header, payloads: &[Vec<Vec<u8>>], alpha: Option<&[u8]>) -
 /// reads these levels. [`Container::verify`] checks a whole file.
 pub fn parse(bytes: &[u8], limits: &Limits) -> Result<Container> {
     let mut reader = Reader { bytes, position: 0 };
-    read_magic(&mut reader)?;
+    let version = read_magic(&mut reader)?;
     let flags = reader.byte()?;
     if flags & !(GRAY | ALPHA) != 0 {
         return Err(Error::Corrupted { what: "reserved flag bits are set" });
@@ -152,7 +159,8 @@ pub fn parse(bytes: &[u8], limits: &Limits) -> Result<Container> {
         Ok(Level { stride_log2: level >> 4, tile_log2: level & 15 })
     });
     let levels = levels.collect::<Result<_>>()?;
-    let header = Header { gray: flags & GRAY != 0, model, quality, width, height, levels };
+    let gray = flags & GRAY != 0;
+    let header = Header { version, gray, model, quality, width, height, levels };
     check_header(&header).map_err(|what| Error::Corrupted { what })?;
 
     if check_size(&header, limits)? > reader.rest().len() as u64 {
@@ -243,6 +251,9 @@ fn split_part(bytes: &[u8], part: Part) -> Result<(&[u8], [u8; 4])> {
 /// The rules for headers that hold in both directions.
 fn check_header(header: &Header) -> std::result::Result<(), &'static str> {
     let levels = &header.levels;
+    if !(1..=VERSION).contains(&header.version) {
+        return Err("there is no such format version");
+    }
     if header.width == 0 || header.height == 0 {
         return Err("a picture has at least one pixel");
     }
@@ -266,14 +277,14 @@ fn part_length(part: &[u8]) -> Result<u32> {
     })
 }
 
-/// Magic number and version. A prefix of the magic number is a truncated file.
-fn read_magic(reader: &mut Reader) -> Result<()> {
+/// Magic number and version, which is returned. A prefix of the magic number is a truncated file.
+fn read_magic(reader: &mut Reader) -> Result<u8> {
     if !reader.bytes.iter().zip(&MAGIC).all(|(byte, magic)| byte == magic) {
         return Err(Error::NotVqc);
     }
     reader.array::<{ MAGIC.len() }>()?;
     match reader.byte()? {
-        VERSION => Ok(()),
+        version @ 1..=VERSION => Ok(version),
         version => Err(Error::UnsupportedVersion(version)),
     }
 }

@@ -7,6 +7,7 @@
 
 use std::ops::Range;
 
+use crate::adapt::Adaptation;
 use crate::categorical::Categorical;
 use crate::codes::CodeGrid;
 use crate::entropy::SymbolCoder;
@@ -140,6 +141,7 @@ impl ContextPrior {
         network: &mut Evaluation,
         codes: &mut CodeGrid,
         features: &mut FeatureGrid,
+        mut adaptation: Option<&mut Adaptation>,
         coder: &mut impl SymbolCoder,
     ) -> Result<()> {
         let [_, height, width] = codes.shape();
@@ -157,12 +159,20 @@ impl ContextPrior {
             }
             let outputs = network.run(features, &chunk);
             for (&(y, x), outputs) in chunk.iter().zip(outputs.chunks_exact(outputs_each)) {
+                if let Some(adaptation) = &mut adaptation {
+                    adaptation.move_to(y, x);
+                }
                 for (index, variable) in variables.clone().enumerate() {
                     let code = codes.at_mut(variable, y, x);
                     *code = match self.head {
                         Head::Logistic => {
-                            let class = outputs[variables.len() + index];
-                            Logistic::new(outputs[index], class).code(*code, coder)?
+                            let (mean, class) = (outputs[index], outputs[variables.len() + index]);
+                            match &mut adaptation {
+                                Some(adaptation) => {
+                                    adaptation.code(index, (mean, class), *code, coder)?
+                                }
+                                None => Logistic::new(mean, class).code(*code, coder)?,
+                            }
                         }
                         Head::Categorical { alphabet, .. } => {
                             categorical.set_logits(&outputs[index * alphabet..][..alphabet]);
@@ -203,13 +213,22 @@ impl Prior for ContextPrior {
         self.slices.last().map_or(0, |slice| slice.variables.end)
     }
 
-    fn code(&self, codes: &mut CodeGrid, quality: u8, coder: &mut impl SymbolCoder) -> Result<()> {
+    fn code(
+        &self,
+        codes: &mut CodeGrid,
+        quality: u8,
+        adaptive: bool,
+        coder: &mut impl SymbolCoder,
+    ) -> Result<()> {
         let [_, height, width] = codes.shape();
         let mut features = FeatureGrid::new(height, width, self.channels);
+        let adaptive = adaptive && matches!(self.head, Head::Logistic);
         for slice in &self.slices {
+            let mut adaptation =
+                adaptive.then(|| Adaptation::new(slice.variables.len(), height, width));
             for step in &slice.steps {
                 let mut network = Evaluation::new(self, slice, step, quality);
-                self.code_step(&mut network, codes, &mut features, coder)?;
+                self.code_step(&mut network, codes, &mut features, adaptation.as_mut(), coder)?;
             }
         }
         Ok(())

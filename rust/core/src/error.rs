@@ -52,7 +52,7 @@ impl fmt::Display for Error {
             Self::NotVqc => write!(f, "not a vqcodec file: the magic number is missing"),
             Self::UnsupportedVersion(version) => write!(
                 f,
-                "unsupported format version {version}: this build reads version {}",
+                "unsupported format version {version}: this build reads versions 1 to {}",
                 crate::container::VERSION
             ),
             Self::Truncated { what } => write!(f, "truncated: the data ends inside the {what}"),

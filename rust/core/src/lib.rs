@@ -10,6 +10,7 @@
 
 #![deny(unsafe_code)]
 
+pub mod adapt;
 mod architecture;
 pub mod categorical;
 pub mod checksum;

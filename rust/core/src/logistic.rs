@@ -117,15 +117,30 @@ impl Logistic {
         self.center
     }
 
+    /// The mean's place in the cell of the centre, in 1/256 symbol: -128..=127.
+    pub fn fraction(&self) -> i32 {
+        self.fraction
+    }
+
     /// Largest offset with an interval of its own.
     pub fn window(&self) -> i32 {
         self.window
     }
 
+    /// 2^32 times the logistic mass of the cells at least `distance >= 1` symbols from the centre.
+    pub fn mass_from(&self, distance: i32) -> u64 {
+        self.mass_below(1 - distance) + ((1 << 32) - self.mass_below(distance))
+    }
+
+    /// 2^32 times the logistic mass below the cell of `offset`.
+    fn mass_below(&self, offset: i32) -> u64 {
+        let position = i64::from(256 * offset - 128 - self.fraction);
+        sigmoid(position * self.inverse_scale)
+    }
+
     /// Logistic mass below the cell of `offset`, in shared frequency units.
     fn edge(&self, offset: i32) -> u64 {
-        let position = i64::from(256 * offset - 128 - self.fraction);
-        (sigmoid(position * self.inverse_scale) * self.shared) >> 32
+        (self.mass_below(offset) * self.shared) >> 32
     }
 
     /// Left end of the interval of `offset` in `-window..=window + 1`: strictly increasing from 0.

@@ -14,8 +14,15 @@ pub trait Prior {
     /// Walks over all codes in the prior's order. With a decoder, `codes` is filled in; with any
     /// other coder it is read and left as it was.
     ///
-    /// `quality` is the quality position of the file, in 1/16 of a level.
-    fn code(&self, codes: &mut CodeGrid, quality: u8, coder: &mut impl SymbolCoder) -> Result<()>;
+    /// `quality` is the quality position of the file, in 1/16 of a level; an `adaptive` walk may
+    /// learn from the codes on its way, as [`adapt`](crate::adapt) does.
+    fn code(
+        &self,
+        codes: &mut CodeGrid,
+        quality: u8,
+        adaptive: bool,
+        coder: &mut impl SymbolCoder,
+    ) -> Result<()>;
 }
 
 /// One table per variable over the codes `-window..=window`, and an escape for all others.
@@ -53,7 +60,7 @@ impl StaticPrior {
     pub fn encode(&self, codes: &CodeGrid) -> Result<Vec<u8>> {
         self.check_variables(codes)?;
         let mut coder = Encoder::default();
-        self.code(&mut codes.clone(), 0, &mut coder)?;
+        self.code(&mut codes.clone(), 0, false, &mut coder)?;
         Ok(coder.finish())
     }
 
@@ -61,7 +68,7 @@ impl StaticPrior {
     pub fn decode(&self, payload: &[u8], mut codes: CodeGrid) -> Result<CodeGrid> {
         self.check_variables(&codes)?;
         let mut coder = Decoder::new(payload);
-        self.code(&mut codes, 0, &mut coder)?;
+        self.code(&mut codes, 0, false, &mut coder)?;
         coder.finish()?;
         Ok(codes)
     }
@@ -96,7 +103,13 @@ impl Prior for StaticPrior {
         self.tables.len()
     }
 
-    fn code(&self, codes: &mut CodeGrid, _: u8, coder: &mut impl SymbolCoder) -> Result<()> {
+    fn code(
+        &self,
+        codes: &mut CodeGrid,
+        _: u8,
+        _: bool,
+        coder: &mut impl SymbolCoder,
+    ) -> Result<()> {
         let [_, height, width] = codes.shape();
         for (variable, table) in self.tables.iter().enumerate() {
             for y in 0..height {

@@ -5,7 +5,7 @@
 
 use crate::checksum::ModelId;
 use crate::codes::{CodeGrid, tiles};
-use crate::container::{self, Container, Header, Level};
+use crate::container::{self, Container, Header, Level, VERSION};
 use crate::entropy::{Decoder, Encoder, Meter};
 use crate::error::{Error, Result};
 use crate::limits::Limits;
@@ -43,7 +43,7 @@ pub fn write_file(
     check_codes(model, picture.quality, codes)?;
     let Picture { width, height, quality, gray, alpha } = picture;
     let levels = vec![Level { stride_log2: model.stride_log2, tile_log2: TILE_LOG2 }];
-    let header = Header { gray, model: model.id, quality, width, height, levels };
+    let header = Header { version: VERSION, gray, model: model.id, quality, width, height, levels };
     // What no reader would take is not written. On pixels, each reader sets a bound of its own.
     check_limits(model, &header, &Limits::with_max_pixels(u64::MAX))?;
     let mut payloads = Vec::new();
@@ -61,7 +61,7 @@ pub fn write_file(
         let tiles: Vec<_> = header.tiles(level).map(|tile| codes.tile(tile)).collect();
         let (written, bits): (Vec<_>, Vec<_>) = for_each(tiles, threads, |mut codes| {
             let mut coder = Encoder::default();
-            model.prior.code(&mut codes, quality, &mut coder)?;
+            model.prior.code(&mut codes, quality, true, &mut coder)?;
             let bits = coder.bits();
             Ok((coder.finish(), bits))
         })?
@@ -103,7 +103,7 @@ fn read_level(
     let decoded = for_each(tiles.collect(), threads, |(tile, part)| {
         let mut coder = Decoder::new(container.verified_payload(bytes, part)?);
         let mut codes = CodeGrid::zeros([variables, tile.height, tile.width]);
-        model.prior.code(&mut codes, header.quality, &mut coder)?;
+        model.prior.code(&mut codes, header.quality, header.adaptive(), &mut coder)?;
         coder.finish()?;
         Ok((tile, codes))
     })?;
@@ -115,12 +115,14 @@ fn read_level(
 }
 
 /// Bits of information in the codes under the model's integer prior: what an ideal coder would
-/// write, without any header. [`write_file`] gives the same number; this writes nothing.
+/// write, without any header. [`write_file`] gives the same number where it is `adaptive`, which it
+/// is not for the network's bits alone; this writes nothing.
 pub fn cross_entropy(
     model: &Model,
     quality: u8,
     codes: &[CodeGrid],
     threads: usize,
+    adaptive: bool,
 ) -> Result<f64> {
     check_codes(model, quality, codes)?;
     let mut bits = 0.0;
@@ -129,7 +131,7 @@ pub fn cross_entropy(
         let tiles = tiles(height, width, 1 << TILE_LOG2).map(|tile| codes.tile(tile));
         let tile_bits = for_each(tiles.collect(), threads, |mut codes| {
             let mut coder = Meter::default();
-            model.prior.code(&mut codes, quality, &mut coder)?;
+            model.prior.code(&mut codes, quality, adaptive, &mut coder)?;
             Ok(coder.bits())
         })?;
         bits += tile_bits.iter().sum::<f64>(); // in the order of the tiles, for any threads

@@ -4,13 +4,14 @@
 
 use proptest::prelude::*;
 use vqcodec_core::checksum::{ModelId, crc32};
-use vqcodec_core::container::{Container, Header, Level, parse, write};
+use vqcodec_core::container::{Container, Header, Level, VERSION, parse, write};
 use vqcodec_core::{Error, Limits, Result};
 
 fn header(width: u32, height: u32, levels: &[(u8, u8)]) -> Header {
     let level = |&(stride_log2, tile_log2): &(u8, u8)| Level { stride_log2, tile_log2 };
     let levels = levels.iter().map(level).collect();
-    Header { gray: false, model: ModelId(*b"abcdefgh"), quality: 37, width, height, levels }
+    let model = ModelId(*b"abcdefgh");
+    Header { version: VERSION, gray: false, model, quality: 37, width, height, levels }
 }
 
 /// A payload for each tile, of a few different lengths.
@@ -77,9 +78,11 @@ fn other_files_are_not_ours() {
             error => assert_eq!((error, magic), (Error::NotVqc, false)),
         }
     }
-    let mut file = sample();
-    file[4] = 2;
-    assert_eq!(read(&file), Err(Error::UnsupportedVersion(2)));
+    for version in [0, VERSION + 1, 255] {
+        let mut file = sample();
+        file[4] = version;
+        assert_eq!(read(&file), Err(Error::UnsupportedVersion(version)));
+    }
 }
 
 /// The first levels can be read where the others have not arrived.
@@ -153,6 +156,8 @@ fn bad_headers_are_not_written() {
         let payloads = payloads(&header);
         assert!(matches!(write(&header, &payloads, None), Err(Error::InvalidInput(_))));
     };
+    refused(Header { version: 0, ..header(1, 1, &[(4, 6)]) });
+    refused(Header { version: VERSION + 1, ..header(1, 1, &[(4, 6)]) });
     refused(header(0, 1, &[(4, 6)]));
     refused(header(1, 0, &[(4, 6)]));
     refused(header(1, 1, &[]));
@@ -168,12 +173,14 @@ proptest! {
     fn round_trip(
         (width, height) in (1..3000_u32, 1..3000_u32),
         mut levels in prop::collection::vec((4..16_u8, 2..16_u8), 1..5),
+        version in 1..=VERSION,
         (gray, quality, model) in any::<(bool, u8, [u8; 8])>(),
         alpha in prop::option::of(prop::collection::vec(any::<u8>(), 0..99)),
     ) {
         levels.sort_by(|a, b| b.cmp(a));
+        let model = ModelId(model);
         let header =
-            Header { gray, quality, model: ModelId(model), ..header(width, height, &levels) };
+            Header { version, gray, quality, model, ..header(width, height, &levels) };
         let payloads = payloads(&header);
         let file = write(&header, &payloads, alpha.as_deref()).unwrap();
         let container = read(&file).unwrap();

@@ -121,7 +121,7 @@ proptest! {
         }
         if let Ok(model) = Model::load(&file) {
             let codes = sizes.codes(3, 4, 9);
-            let _ = vqcodec_core::stream::cross_entropy(&model, 0, &[codes], 1);
+            let _ = vqcodec_core::stream::cross_entropy(&model, 0, &[codes], 1, true);
         }
     }
 }

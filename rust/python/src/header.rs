@@ -28,7 +28,7 @@ impl From<&Container> for Header {
         let Container { header, payloads, alpha, header_bytes, file_bytes } = container;
         let bytes = |parts: &[Part]| parts.iter().map(|part| u64::from(part.length)).sum();
         Self {
-            version: container::VERSION,
+            version: header.version,
             width: header.width,
             height: header.height,
             gray: header.gray,

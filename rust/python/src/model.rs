@@ -79,16 +79,18 @@ pub fn read_codes<'py>(
 
 /// See `_core.pyi`.
 #[pyfunction]
-#[pyo3(signature = (model, quality, codes, threads = 0))]
+#[pyo3(signature = (model, quality, codes, threads = 0, adaptive = true))]
 pub fn cross_entropy(
     py: Python<'_>,
     model: &Model,
     quality: u8,
     codes: &Bound<'_, PyAny>,
     threads: i64,
+    adaptive: bool,
 ) -> PyResult<f64> {
     let (codes, threads) = (code_grids(codes)?, thread_count(threads)?);
-    py.detach(|| stream::cross_entropy(&model.0, quality, &codes, threads)).map_err(to_python)
+    py.detach(|| stream::cross_entropy(&model.0, quality, &codes, threads, adaptive))
+        .map_err(to_python)
 }
 
 /// See `_core.pyi`.
