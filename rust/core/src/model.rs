@@ -118,6 +118,14 @@ impl Model {
         })
     }
 
+    /// The same model on another kernel: nothing but its speed changes.
+    pub fn with_kernel(mut self, kernel: Kernel) -> Self {
+        self.prior.kernel = kernel;
+        self.transform = self.transform.map(|transform| transform.with_kernel(kernel));
+        self.kernel = kernel;
+        self
+    }
+
     /// The highest quality position, in 1/16 of a level.
     pub fn max_quality(&self) -> u8 {
         ((self.quality_levels - 1) * QUALITY_STEPS) as u8 // at most 240 by check_runtime

@@ -88,6 +88,10 @@ impl Transform {
         Ok(Self { analysis, synthesis, quantizer, stride, kernel })
     }
 
+    pub(crate) fn with_kernel(self, kernel: Kernel) -> Self {
+        Self { kernel, ..self }
+    }
+
     /// The codes of `(height, width, 3)` pixels at a quality position. Parallel iterators inside
     /// run in the caller's thread pool; the picture is continued by its last row and column.
     pub fn analyze(&self, pixels: &[u8], height: usize, width: usize, quality: u8) -> CodeGrid {
