@@ -101,7 +101,8 @@ impl Model {
         let prior = read_prior(&mut tensors, &runtime, kernel)?;
         let shape = (runtime.stride as usize, prior.variables(), runtime.quality_levels);
         let transform = runtime.transform.as_ref();
-        let transform = transform.map(|config| config.read(&mut tensors, shape, kernel));
+        let transform = transform
+            .map(|config| config.read(&mut tensors, shape, runtime.prior.alphabet, kernel));
         let transform = transform.transpose()?;
         tensors.check_nothing_left(match transform {
             Some(_) => &["prior.", "analysis.", "synthesis.", "quantizer."],

@@ -19,6 +19,12 @@ use crate::quantizer::{Quantizer, VALUE_BITS};
 /// Positions along a window's side, without its margins.
 const CORE: usize = 128;
 
+/// Largest number of activations of a window between two steps: models that need more are refused.
+const MAX_WINDOW: usize = 1 << 28;
+
+/// Largest number of pixels between positions.
+const MAX_SCALE: usize = 1 << 15;
+
 /// Fractional bits of the pixels that the synthesis gives.
 const PIXEL_BITS: u32 = 6;
 
@@ -62,6 +68,23 @@ pub struct Synthesis {
     pub skip: Option<(Gain, Conv)>,
 }
 
+impl Analysis {
+    /// Positions on each side of one that its codes depend on.
+    fn margin(&self, stride: usize) -> usize {
+        let network = reach(&self.trunk, 1) + self.out.pad() * (stride / self.out.stride);
+        network.max(self.skip.as_ref().map_or(0, Conv::pad)).div_ceil(stride)
+    }
+}
+
+impl Synthesis {
+    /// Positions on each side of one that its pixels depend on.
+    fn margin(&self, stride: usize) -> usize {
+        let network = reach(&self.trunk, stride) + self.out.pad() * self.out.fold;
+        let skip = self.skip.as_ref().map_or(0, |(_, skip)| skip.pad() * stride);
+        network.max(skip).div_ceil(stride)
+    }
+}
+
 /// Both directions of a model.
 #[derive(Debug, Clone)]
 pub struct Transform {
@@ -85,6 +108,9 @@ impl Transform {
         let channels = variables * quantizer.width();
         check_analysis(&analysis, stride, channels)?;
         check_synthesis(&synthesis, stride, channels)?;
+        check_windows("analysis", &analysis.trunk, (1, COLOURS), analysis.margin(stride), stride)?;
+        let margin = synthesis.margin(stride);
+        check_windows("synthesis", &synthesis.trunk, (stride, channels), margin, stride)?;
         Ok(Self { analysis, synthesis, quantizer, stride, kernel })
     }
 
@@ -98,7 +124,7 @@ impl Transform {
         let (rows, columns) = (height.div_ceil(self.stride), width.div_ceil(self.stride));
         let variables = self.analysis.gain.channels() / self.quantizer.width();
         let mut codes = CodeGrid::zeros([variables, rows, columns]);
-        let margin = reach(&self.analysis.trunk, 1).div_ceil(self.stride);
+        let margin = self.analysis.margin(self.stride);
         for core in tiles(rows, columns, CORE) {
             let region = grow(core, margin, rows, columns);
             let found = self.analyze_window(pixels, (height, width), core, region, quality);
@@ -152,8 +178,7 @@ impl Transform {
     ) -> Result<Vec<u8>> {
         let [_, rows, columns] = codes.shape();
         let mut pixels = vec![0; height * width * COLOURS];
-        let Synthesis { trunk, out, .. } = &self.synthesis;
-        let margin = (reach(trunk, self.stride) + out.pad() * out.fold).div_ceil(self.stride);
+        let margin = self.synthesis.margin(self.stride);
         for core in tiles(rows, columns, CORE) {
             let region = grow(core, margin, rows, columns);
             self.synthesize_window(codes, &mut pixels, width, core, region, quality)?;
@@ -173,7 +198,10 @@ impl Transform {
         let Self { synthesis, kernel, stride, .. } = self;
         let values = self.values(&codes.tile(region))?;
         let input = scaled(&values, &synthesis.gain, region, quality);
-        let skip = synthesis.skip.as_ref().map(|(gain, conv)| (scaled(&values, gain, region, quality), conv));
+        let skip = synthesis
+            .skip
+            .as_ref()
+            .map(|(gain, conv)| (scaled(&values, gain, region, quality), conv));
         drop(values);
         let trunk = run(&synthesis.trunk, *kernel, &input, quality);
         let fold = synthesis.out.fold;
@@ -195,7 +223,8 @@ impl Transform {
                 let count = row.len().min(core.width * stride * COLOURS);
                 let sums = &sums[(core.x - region.x) * stride * COLOURS..];
                 for (pixel, &sum) in row[..count].iter_mut().zip(sums) {
-                    *pixel = (sum.saturating_add(1 << (PIXEL_BITS - 1)) >> PIXEL_BITS).clamp(0, 255) as u8;
+                    *pixel = (sum.saturating_add(1 << (PIXEL_BITS - 1)) >> PIXEL_BITS).clamp(0, 255)
+                        as u8;
                 }
             }
         });
@@ -305,7 +334,8 @@ fn check_analysis(analysis: &Analysis, stride: usize, channels: usize) -> Result
         Some(skip) => check_conv("analysis.skip", skip, (1, COLOURS))?,
         None => (scale, width),
     };
-    let folds = analysis.trunk.iter().any(|op| matches!(op, Op::Conv(conv, _) if conv.fold != 1));
+    let folds =
+        convs(&analysis.trunk, &analysis.out, analysis.skip.as_ref()).any(|conv| conv.fold != 1);
     let wanted = (stride, channels);
     if folds || (scale, width) != wanted || skip != wanted || analysis.gain.channels() != channels {
         return Err(misfit("analysis"));
@@ -320,7 +350,8 @@ fn check_synthesis(synthesis: &Synthesis, stride: usize, channels: usize) -> Res
         Some((gain, conv)) => (check_conv("synthesis.skip", conv, (stride, channels))?, gain),
         None => (end, &synthesis.gain),
     };
-    let strides = synthesis.trunk.iter().any(|op| matches!(op, Op::Conv(conv, _) if conv.stride != 1));
+    let skip_conv = synthesis.skip.as_ref().map(|(_, conv)| conv);
+    let strides = convs(&synthesis.trunk, &synthesis.out, skip_conv).any(|conv| conv.stride != 1);
     let gains = [synthesis.gain.channels(), gain.channels()] == [channels; 2];
     if strides || !gains || end != (1, COLOURS) || skip != (1, COLOURS) {
         return Err(misfit("synthesis"));
@@ -328,9 +359,26 @@ fn check_synthesis(synthesis: &Synthesis, stride: usize, channels: usize) -> Res
     Ok(())
 }
 
+/// The convolutions of a network that may have strides and folds.
+fn convs<'a>(
+    trunk: &'a [Op],
+    out: &'a Conv,
+    skip: Option<&'a Conv>,
+) -> impl Iterator<Item = &'a Conv> {
+    let trunk = trunk.iter().filter_map(|op| match op {
+        Op::Conv(conv, _) => Some(conv),
+        Op::Block(_) | Op::Gain(_) => None,
+    });
+    trunk.chain([out]).chain(skip)
+}
+
 /// The scale and the channels after a trunk that starts with the given ones.
 fn check_trunk(name: &str, trunk: &[Op], start: (usize, usize)) -> Result<(usize, usize)> {
-    trunk.iter().try_fold(start, |(scale, channels), op| match op {
+    trunk.iter().try_fold(start, |start, op| check_op(name, op, start))
+}
+
+fn check_op(name: &str, op: &Op, (scale, channels): (usize, usize)) -> Result<(usize, usize)> {
+    match op {
         Op::Conv(conv, _) => check_conv(name, conv, (scale, channels)),
         Op::Block(Block { spatial, mix }) => {
             let hidden = check_conv(name, spatial, (scale, channels))?;
@@ -340,16 +388,41 @@ fn check_trunk(name: &str, trunk: &[Op], start: (usize, usize)) -> Result<(usize
         }
         Op::Gain(gain) if gain.channels() == channels => Ok((scale, channels)),
         Op::Gain(_) => Err(misfit(name)),
-    })
+    }
 }
 
-fn check_conv(name: &str, conv: &Conv, (scale, channels): (usize, usize)) -> Result<(usize, usize)> {
+/// No window may take more memory than a machine has.
+fn check_windows(
+    name: &str,
+    trunk: &[Op],
+    start: (usize, usize),
+    margin: usize,
+    stride: usize,
+) -> Result<()> {
+    let check = |(scale, channels): (usize, usize)| {
+        let side = (CORE + 2 * margin).saturating_mul(stride / scale);
+        let size = side.saturating_mul(side).saturating_mul(channels);
+        if size <= MAX_WINDOW {
+            return Ok((scale, channels));
+        }
+        Err(Error::InvalidModel(format!("a window of the {name} network has {size} activations")))
+    };
+    trunk.iter().try_fold(check(start)?, |start, op| check(check_op(name, op, start)?))?;
+    Ok(())
+}
+
+fn check_conv(
+    name: &str,
+    conv: &Conv,
+    (scale, channels): (usize, usize),
+) -> Result<(usize, usize)> {
     let Conv { layer, size, stride, fold } = conv;
     let fits = *stride >= 1
         && size >= stride
         && layer.columns() == size * size * channels
         && *fold >= 1
         && layer.rows().is_multiple_of(fold * fold)
+        && scale * stride <= MAX_SCALE
         && (scale * stride).is_multiple_of(*fold);
     if fits { Ok((scale * stride / fold, conv.channels())) } else { Err(misfit(name)) }
 }
