@@ -196,13 +196,12 @@ impl Transform {
         quality: u8,
     ) -> Result<()> {
         let Self { synthesis, kernel, stride, .. } = self;
-        let values = self.values(&codes.tile(region))?;
-        let input = scaled(&values, &synthesis.gain, region, quality);
+        let input = self.activations(codes, region, &synthesis.gain, quality)?;
         let skip = synthesis
             .skip
             .as_ref()
-            .map(|(gain, conv)| (scaled(&values, gain, region, quality), conv));
-        drop(values);
+            .map(|(gain, conv)| Ok((self.activations(codes, region, gain, quality)?, conv)));
+        let skip = skip.transpose()?;
         let trunk = run(&synthesis.trunk, *kernel, &input, quality);
         let fold = synthesis.out.fold;
         let line = region.width * stride * COLOURS;
@@ -231,15 +230,32 @@ impl Transform {
         Ok(())
     }
 
-    /// The values of codes, `(height, width, channels)`.
-    fn values(&self, codes: &CodeGrid) -> Result<Vec<i64>> {
-        let [variables, height, width] = codes.shape();
-        let channels = variables * self.quantizer.width();
-        let positions = codes.to_positions();
-        let mut values = vec![0; height * width * channels];
-        let rows = values.par_chunks_exact_mut(channels).zip(positions.par_chunks_exact(variables));
-        rows.try_for_each(|(values, codes)| self.quantizer.values(codes, values))?;
-        Ok(values)
+    /// The values of the codes of a region, times the gain of their channel.
+    fn activations(
+        &self,
+        codes: &CodeGrid,
+        region: Tile,
+        gain: &Gain,
+        quality: u8,
+    ) -> Result<Grid> {
+        let gains = gain.at(quality);
+        let mut grid = Grid::zeros(region.height, region.width, gains.len());
+        let rows = grid.values.par_chunks_exact_mut(region.width * gains.len()).enumerate();
+        rows.try_for_each(|(y, row)| {
+            let mut position = vec![0; codes.shape()[0]];
+            let mut values = vec![0; gains.len()];
+            for (x, activations) in row.chunks_exact_mut(gains.len()).enumerate() {
+                for (variable, code) in position.iter_mut().enumerate() {
+                    *code = codes.at(variable, region.y + y, region.x + x);
+                }
+                self.quantizer.values(&position, &mut values)?;
+                for ((number, value), gain) in activations.iter_mut().zip(&values).zip(&gains) {
+                    *number = activation(value * gain);
+                }
+            }
+            Ok(())
+        })?;
+        Ok(grid)
     }
 }
 
@@ -266,19 +282,6 @@ fn multiply(input: &Grid, gains: &[i64]) -> Grid {
         }
     });
     output
-}
-
-/// Values times the gain of their channel, as activations.
-fn scaled(values: &[i64], gain: &Gain, region: Tile, quality: u8) -> Grid {
-    let gains = gain.at(quality);
-    let mut grid = Grid::zeros(region.height, region.width, gains.len());
-    let rows = grid.values.par_chunks_exact_mut(gains.len());
-    rows.zip(values.par_chunks_exact(gains.len())).for_each(|(activations, values)| {
-        for ((number, value), gain) in activations.iter_mut().zip(values).zip(&gains) {
-            *number = activation(value * gain);
-        }
-    });
-    grid
 }
 
 /// A product with a gain as an activation.
