@@ -71,12 +71,13 @@ def violent_models(config: ModelConfig) -> Pair:
 
 def violent_layer(name: str, shape: tuple[int, ...], rng: np.random.Generator) -> dict[str, np.ndarray]:
     largest = 255 if name in PIXEL_LAYERS else 16_383
-    shift = rng.integers(0, 16, shape[0])
+    shift = rng.choice([0, 1, 5, 14], shape[0])
     weight = rng.normal(size=shape)
-    weight *= 0.95 * 2**31 / largest / np.abs(weight).sum(1, keepdims=True)
+    share = rng.choice([0.02, 0.95], (shape[0], 1))  # the biases have the rest
+    weight *= share * 2**31 / largest / np.abs(weight).sum(1, keepdims=True)
     weight = np.trunc(weight).clip(-32767, 32767).astype(np.int64)
     room = 2**31 - 2 - np.abs(weight).sum(1) * largest - ((1 << shift) >> 1)
-    bias = rng.choice([-1, 1], shape[0]) * np.minimum(room, rng.integers(0, 2**31, shape[0]))
+    bias = rng.choice([-1, 1], shape[0]) * room
     types = {"weight": (weight, np.int16), "bias": (bias, np.int32), "shift": (shift, np.uint8)}
     return {f"{name}.{part}": value.astype(dtype) for part, (value, dtype) in types.items()}
 
