@@ -118,10 +118,19 @@ def commands(contestant: Contestant, picture: Path) -> dict[tuple[str, str], lis
     }
     if name == "jxl":
         effort = coder.settings["effort"]
-        found["encode", "cjxl"] = ["cjxl", picture, picture.with_suffix(".cjxl.jxl"), "-q", quality, "-e", effort]
-        found["decode", "djxl"] = ["djxl", coded, shown]
+        found["encode", "cjxl"] = [
+            "cjxl",
+            picture,
+            picture.with_suffix(".cjxl.jxl"),
+            "-q",
+            quality,
+            "-e",
+            effort,
+            "--quiet",
+        ]
+        found["decode", "djxl"] = ["djxl", coded, shown, "--quiet"]
     elif name == "avif":
-        found["decode", "avifdec"] = ["avifdec", "--png-compress", 0, coded, png]  # it writes no PPM
+        found["decode", "avifdec to PNG"] = ["avifdec", "--png-compress", 0, coded, png]  # it writes no PPM
     return {key: command for key, command in found.items() if shutil.which(str(command[0]))}
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import FormatStrFormatter, LogLocator, NullLocator
 from rd_summary import ABSENT, table
 
 COLORS = {"encode": "#d1495b", "decode": "#00798c"}
@@ -54,8 +55,12 @@ def plot(results: dict[str, Any], targets: Iterable[Path]) -> None:
             for step, color in COLORS.items():
                 points = [(size["megapixels"], size[step][key]) for size in results["scaling"]]
                 power = (results["exponents"] or {}).get(f"{step} {key}")
-                label = step if power is None else f"{step}, grows with size to the {power:.2f}"
+                label = step if power is None else f"{step}, size to the power {power:.2f}"
                 axes.loglog(*zip(*points, strict=True), label=label, color=color, marker="o", markersize=4.5)
+            for axis in (axes.xaxis, axes.yaxis):
+                axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+                axis.set_major_formatter(FormatStrFormatter("%g"))
+                axis.set_minor_locator(NullLocator())
             axes.set_xlabel("million pixels")
             axes.set_ylabel(title)
             axes.grid(color="#dddddd", linewidth=0.7)
