@@ -137,6 +137,15 @@ def start_workers(stack: ExitStack, contestants: list[Coder], folder: Path) -> t
     return {kernel: worker for kernel, worker in workers.items() if kernel not in missing}, missing
 
 
+def choose_contestants(coders: list[Coder], workers: dict[str, Worker], pictures: list[Path]) -> list[Contestant]:
+    contestants = []
+    for coder in coders:
+        worker = workers[_core.kernel() if coder.name == "vqcodec" else "Pillow"]
+        contestants.append(choose_quality(coder, worker, pictures))
+        report_progress(f"{coder.label}: quality {contestants[-1].quality}")
+    return contestants
+
+
 def rows(samples: Samples, *names: str) -> list[dict[str, Any]]:
     return [dict(zip(names, key, strict=True)) | summary(answers) for key, answers in samples.items()]
 
@@ -155,11 +164,7 @@ def measure(arguments: argparse.Namespace, coders: list[Coder], folder: Path) ->
     with ExitStack() as stack:
         run = stack.enter_context(Worker("processes", folder=folder))
         workers, missing = start_workers(stack, coders, folder)
-        contestants = []
-        for coder in coders:
-            worker = workers[_core.kernel() if coder.name == "vqcodec" else "Pillow"]
-            contestants.append(choose_quality(coder, worker, pictures[:CALIBRATION]))
-            report_progress(f"{coder.label}: quality {contestants[-1].quality}")
+        contestants = choose_contestants(coders, workers, pictures[:CALIBRATION])
         ours = next((contestant.quality for contestant in contestants if contestant.coder.name == "vqcodec"), None)
         for number in range(1, arguments.rounds + 1):
             measure_processes(processes, run, contestants, singles, identity)
