@@ -3,7 +3,8 @@
     python scripts/make_vectors.py
 
 Every later version must still decode them to the same codes, and encode those codes to the same bytes
-as long as the format version stays.
+as long as the format version stays. The kinds `picture` and `patches` hold encoded pictures, of which the
+pixels must stay the same, too; the first two were made before there were integer transforms.
 """
 
 from __future__ import annotations
@@ -30,10 +31,16 @@ BOOK = dataclasses.replace(
 PICTURES = {"tile": (200, 333, 0), "tiles": (1500, 40, 61), "dot": (1, 1, 112)}  # height, width, quality
 
 
+KINDS = {"grid": GRID, "codebook": BOOK, "picture": GRID, "patches": BOOK}
+
+
 def random_model(config: ModelConfig, seed: int) -> bytes:
-    """Model file of random weights whose prior is far from trivial."""
+    """Model file of random weights whose networks are far from trivial."""
     torch.manual_seed(seed)
     model = VQVAE(config)
+    for name, weight in model.named_parameters():
+        if not name.startswith("prior.") and weight.dim() == 4:
+            torch.nn.init.normal_(weight, std=1.5 * weight[0].numel() ** -0.5)
     for block in model.prior.blocks():
         torch.nn.init.normal_(block.context_bias, std=0.5)
         torch.nn.init.normal_(block.head.weight, std=0.05)
@@ -51,20 +58,34 @@ def random_codes(config: ModelConfig, height: int, width: int, seed: int) -> np.
     return np.where(rng.random(shape) < 0.002, rng.integers(-16383, 16384, shape), codes).astype(np.int32)
 
 
+def random_picture(height: int, width: int, seed: int) -> np.ndarray:
+    """Smooth colours (height, width, 3) uint8 with some noise, in integers: the same on every machine."""
+    rng = np.random.default_rng(seed)
+    rows, columns = np.arange(height)[:, None, None], np.arange(width)[None, :, None]
+    wave = np.abs((rows * 3 + columns * 5 + np.array([0, 40, 90])) % 510 - 255)
+    return np.clip(wave + rng.integers(-20, 21, (height, width, 3)), 0, 255).astype(np.uint8)
+
+
 def main() -> None:
     VECTORS.mkdir(exist_ok=True)
-    for kind, config in (("grid", GRID), ("codebook", BOOK)):
+    for kind, config in KINDS.items():
         path = VECTORS / f"{kind}.safetensors"
         if not path.exists():
             path.write_bytes(random_model(config, seed=1))
         model = _core.Model(path.read_bytes())
         facts = {}
         for name, (height, width, quality) in PICTURES.items():
-            codes = random_codes(config, height, width, seed=height)
             quality = min(quality, 16 * (config.quality_levels - 1))
+            if kind in ("grid", "codebook"):
+                codes = random_codes(config, height, width, seed=height)
+            else:
+                codes = _core.analyze(model, random_picture(height, width, seed=height), quality)
             file, _ = _core.write_file(model, width, height, quality, [codes])
             write_new(VECTORS / f"v{_core.read_header(file).version}-{kind}-{name}.vqc", file)
             facts[name] = {"codes_sha256": hashlib.sha256(codes.tobytes()).hexdigest(), "shape": codes.shape}
+            if kind in ("picture", "patches"):
+                pixels = _core.synthesize(model, codes, height, width, quality)
+                facts[name]["pixels_sha256"] = hashlib.sha256(pixels.tobytes()).hexdigest()
         write_new(path.with_suffix(".json"), json.dumps(facts, indent=1).encode() + b"\n")
 
 

@@ -89,7 +89,7 @@ def markdown(results: dict[str, Any]) -> str:
         "MS-SSIM of the same files:",
         _rate_table(results, "ms_ssim_db", lambda decibels: f"{1 - 10 ** (-decibels / 10):.4f}"),
         "Measured mean points (quality: bpp, dB, MS-SSIM):",
-        _table(["codec", "points"], [[entry["label"], _points(entry["curve"])] for entry in codecs.values()]),
+        table(["codec", "points"], [[entry["label"], _points(entry["curve"])] for entry in codecs.values()]),
     ]
     if prior := codecs.get("vqcodec", {}).get("prior"):
         parts += ["Mean bytes of a file, beside the prior's own entropy and beside static tables:"]
@@ -110,7 +110,7 @@ def _rate_table(results: dict[str, Any], metric: str, shown: Any) -> str:
             cells.append(f"{delta['percent']:+.1f} %" if delta else ABSENT)
         cells += [f"{entry['median_seconds'][step]:.3f}" for step in ("encode", "decode")]
         lines.append(cells)
-    return _table(header, lines)
+    return table(header, lines)
 
 
 def _points(curve: Sequence[Point]) -> str:
@@ -135,9 +135,9 @@ def _prior_table(prior: Sequence[dict[str, Any]]) -> str:
             static = [f"{row['static_file_bytes']:.0f}", f"{row['saved_percent']:.1f} %"]
         sizes = [f"{row[key]:.0f}" for key in ("file_bytes", "entropy_bytes")]
         lines.append([f"{row['quality']:g}", *sizes, *gaps, *static])
-    return _table(header, lines)
+    return table(header, lines)
 
 
-def _table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+def table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     rule = ["---"] * len(header)
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, rule, *lines))

@@ -68,25 +68,40 @@ def test_any_size_round_trips_with_any_number_of_threads(codec: vqcodec.Codec, s
         assert again == data
 
 
-def test_many_tiles_decode_in_a_fresh_process(codec: vqcodec.Codec, photo: np.ndarray, tmp_path: Path) -> None:
+DIGESTS = """
+import hashlib, sys, numpy, vqcodec
+codec, data = vqcodec.load(), open(sys.argv[1], "rb").read()
+again = codec.encode(numpy.load(sys.argv[2]), 20)
+for thing in (codec.codes(data)[0], again, codec.decode(data)):
+    print(hashlib.sha256(bytes(thing)).hexdigest())
+"""
+
+
+def test_every_kernel_gives_the_same_codes_bytes_and_pixels_in_a_fresh_process(
+    codec: vqcodec.Codec, photo: np.ndarray, tmp_path: Path
+) -> None:
     image = np.tile(photo, (3, 3, 1))  # 1152 x 1536: two by two tiles
     path = tmp_path / "tiled.vqc"
     path.write_bytes(codec.encode(image, 20))
     assert vqcodec.read_header(path.read_bytes()).levels == [(16, 64)]
     assert codec.codes(path.read_bytes())[0].shape == (192, 72, 96)
-    program = (
-        "import sys,hashlib,vqcodec; print(hashlib.sha256(vqcodec.codes(open(sys.argv[1],'rb').read())[0]).hexdigest())"
-    )
-    expected = hashlib.sha256(codec.codes(path.read_bytes())[0]).hexdigest()
-    for kernel in ({}, {"VQCODEC_KERNEL": "scalar"}):
+    expected = [hashlib.sha256(bytes(x)).hexdigest() for x in (codec.codes(path.read_bytes())[0], path.read_bytes())]
+    expected.append(hashlib.sha256(codec.decode(path.read_bytes())).hexdigest())
+    np.save(tmp_path / "image.npy", image)
+    kernels = 0
+    for kernel in ("scalar", "avx2", "avx512", "neon"):
         ran = subprocess.run(
-            [sys.executable, "-c", program, path],
+            [sys.executable, "-c", DIGESTS, path, tmp_path / "image.npy"],
             capture_output=True,
             text=True,
-            check=True,
-            env={"PATH": "", **kernel},
+            check=False,
+            env={"PATH": "", "VQCODEC_KERNEL": kernel},
         )
-        assert ran.stdout.strip() == expected
+        if kernel != "scalar" and any(why in ran.stderr for why in ("no such kernel here", "this machine lacks")):
+            continue
+        assert ran.stdout.split() == expected, (kernel, ran.stderr)
+        kernels += 1
+    assert kernels >= 1
 
 
 def test_torch_and_windows_show_the_same_picture(codec: vqcodec.Codec, photo: np.ndarray) -> None:

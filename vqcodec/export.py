@@ -34,18 +34,23 @@ WEIGHT_MAX = 127
 
 def export_checkpoint(folder: Path, *, name: str, description: str) -> bytes:
     """Model file (safetensors bytes) of a checkpoint's averaged weights; InvalidModelError when there is none."""
+    model, provenance = load_checkpoint(folder)
+    return export_model(model, name=name, description=description, provenance=provenance)
+
+
+def load_checkpoint(folder: Path) -> tuple[VQVAE, dict[str, Any]]:
+    """The float model of a checkpoint's averaged weights, in evaluation mode, and how it was trained."""
     found = checkpoint.latest(folder)
     if found is None:
         raise InvalidModelError(f"no checkpoint in {folder}")
     step, tensors, texts = checkpoint.load(found)
     state = {key.partition(".")[2]: value for key, value in tensors.items() if key.startswith(("average.", "buffer."))}
     try:
-        model = VQVAE(from_json(ModelConfig, texts["model"]))
+        model = VQVAE(from_json(ModelConfig, texts["model"])).eval()
         model.load_state_dict(state)
     except (KeyError, ValueError, RuntimeError) as error:
         raise InvalidModelError(f"{found} does not fit this version: {error}") from error
-    provenance = {"step": step, "train": json.loads(texts["train"])}
-    return export_model(model, name=name, description=description, provenance=provenance)
+    return model, {"step": step, "train": json.loads(texts["train"])}
 
 
 def export_model(model: VQVAE, *, name: str, description: str, provenance: dict[str, Any] | None = None) -> bytes:

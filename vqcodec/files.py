@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -71,7 +70,7 @@ def write_file(target: Path, data: bytes, *, force: bool = False, reread: bool =
     """
     target = Path(os.path.realpath(target))  # a link stays a link
     refuse_existing(target, force)
-    part = target.parent / f".vqcodec-{secrets.token_hex(8)}.part"
+    part = target.parent / f".vqcodec-{os.urandom(8).hex()}.part"
     try:
         with open(part, "x+b") as stream:
             stream.write(data)

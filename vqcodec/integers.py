@@ -35,7 +35,7 @@ def integer_layer(name: str, weight: Tensor, bias: Tensor, largest: int, dtype: 
         if not bool(over.any()):
             break
         shift = shift - over.double()
-    if bool((shift < 0).any()) or bool((bound >= ACCUMULATOR_LIMIT).any()):
+    if not bool(((shift >= 0) & (bound < ACCUMULATOR_LIMIT)).all()):  # false for NaN, too
         raise InvalidModelError(
             f"{name}: weights are too large for the integer runtime (largest {float(peak.max()):.2f})"
         )

@@ -14,7 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vqcodec import architecture
+from vqcodec import _core, architecture
 from vqcodec.config import ModelConfig, from_json
 from vqcodec.errors import InvalidModelError, ModelMissingError
 
@@ -65,12 +65,12 @@ def find(model_id: str) -> ModelInfo:
     raise ModelMissingError(f"the file needs model {model_id}, which is not built in; give its file with --model")
 
 
-def read_bytes(info: ModelInfo) -> bytes:
-    """The whole model file, checked to be the one that was described."""
-    data = _read(info.path)
-    if _model_id(data) != info.model_id:
+def load_runtime(info: ModelInfo) -> _core.Model:
+    """The integer networks and prior of a model file, checked to be the one that was described."""
+    model = _core.Model(_read(info.path))
+    if model.id != info.model_id:
         raise InvalidModelError(f"{info.path} changed while it was being read")
-    return data
+    return model
 
 
 def load_networks(info: ModelInfo) -> VQVAE:
@@ -80,10 +80,9 @@ def load_networks(info: ModelInfo) -> VQVAE:
     from vqcodec.integer_transform import load_integer_transform
     from vqcodec.models import VQVAE
 
-    data = read_bytes(info)
     model = VQVAE(model_config(info.path)).eval()
     try:
-        load_integer_transform(model, load(data))
+        load_integer_transform(model, load(_read(info.path)))
     except (KeyError, RuntimeError) as error:
         raise InvalidModelError(f"{info.path}: a tensor is missing or of another shape: {error}") from error
     return model

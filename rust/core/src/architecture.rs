@@ -88,37 +88,47 @@ impl TransformConfig {
         &self,
         tensors: &mut Tensors,
         (stride, variables, levels): (usize, usize, usize),
+        alphabet: Option<usize>,
         kernel: Kernel,
     ) -> Result<Transform> {
-        let quantizer = self.quantizer(tensors, variables)?;
+        let quantizer = self.quantizer(tensors, variables, alphabet)?;
         let channels = variables * quantizer.width();
         let mut reader = Reader { tensors, levels };
         let NetworkConfig { trunk, out, skip } = &self.analysis;
         let analysis = Analysis {
             trunk: reader.trunk(trunk, MAX_PIXEL)?,
-            out: reader.conv(out, if trunk.is_empty() { MAX_PIXEL } else { LIMIT })?,
-            skip: skip.as_ref().map(|skip| reader.conv(skip, MAX_PIXEL)).transpose()?,
+            out: reader.linear(out, if trunk.is_empty() { MAX_PIXEL } else { LIMIT })?,
+            skip: skip.as_ref().map(|skip| reader.linear(skip, MAX_PIXEL)).transpose()?,
             gain: reader.tensors.gain("analysis.gain", levels, channels)?,
         };
         let NetworkConfig { trunk, out, skip } = &self.synthesis;
         let skip = skip.as_ref().map(|skip| {
             let gain = reader.tensors.gain("synthesis.skip_gain", levels, channels)?;
-            Ok((gain, reader.conv(skip, LIMIT)?))
+            Ok((gain, reader.linear(skip, LIMIT)?))
         });
         let synthesis = Synthesis {
             skip: skip.transpose()?,
             gain: reader.tensors.gain("synthesis.gain", levels, channels)?,
             trunk: reader.trunk(trunk, LIMIT)?,
-            out: reader.conv(out, LIMIT)?,
+            out: reader.linear(out, LIMIT)?,
         };
         Transform::new(analysis, synthesis, quantizer, (stride, variables), kernel)
     }
 
-    fn quantizer(&self, tensors: &mut Tensors, variables: usize) -> Result<Quantizer> {
+    /// The codes of the transform must be those of the prior, numbers or an `alphabet`.
+    fn quantizer(
+        &self,
+        tensors: &mut Tensors,
+        variables: usize,
+        alphabet: Option<usize>,
+    ) -> Result<Quantizer> {
         let Some(CodebookConfig { size, width }) = self.codebook else {
-            return Ok(Quantizer::Grid);
+            return match alphabet {
+                None => Ok(Quantizer::Grid),
+                Some(_) => Err(invalid("a categorical prior goes with a codebook")),
+            };
         };
-        if size == 0 || width == 0 || variables * width > MAX_CHANNELS {
+        if alphabet != Some(size) || width == 0 || width > MAX_CHANNELS / variables {
             return Err(invalid(format!("codebooks of {size} x {width} do not fit a model")));
         }
         let table = tensors.table("quantizer.codebook", &[variables, size, width])?;
@@ -163,6 +173,14 @@ impl Reader<'_, '_> {
         };
         let spatial = self.conv(&conv("spatial", 3), LIMIT)?;
         Ok(Block { spatial, mix: self.conv(&conv("mix", 1), LIMIT)? })
+    }
+
+    /// A convolution whose outputs are not activations.
+    fn linear(&mut self, conv: &ConvConfig, max_input: i32) -> Result<Conv> {
+        if conv.relu {
+            return Err(invalid(format!("{}: there is no ReLU here", conv.name)));
+        }
+        self.conv(conv, max_input)
     }
 
     fn conv(&mut self, conv: &ConvConfig, max_input: i32) -> Result<Conv> {

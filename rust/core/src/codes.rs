@@ -43,18 +43,6 @@ impl CodeGrid {
         grid
     }
 
-    /// Mirror of `from_positions`: the codes in the order `(height, width, variables)`.
-    pub(crate) fn to_positions(&self) -> Vec<i32> {
-        let mut codes = vec![0; self.codes.len()];
-        for (position, codes) in codes.chunks_exact_mut(self.variables).enumerate() {
-            let planes = self.codes.chunks_exact(self.height * self.width);
-            for (plane, code) in planes.zip(codes) {
-                *code = plane[position];
-            }
-        }
-        codes
-    }
-
     /// `[variables, height, width]`.
     pub fn shape(&self) -> [usize; 3] {
         [self.variables, self.height, self.width]

@@ -101,20 +101,8 @@ impl ContextPrior {
         [self.channels, rows, columns]
     }
 
-    /// What the head says about the positions of one step, in raster order, where all codes are
-    /// known: `(positions, outputs)` numbers and the number of outputs. For tests against other
-    /// implementations of the network.
-    pub fn head_outputs(
-        &self,
-        codes: &CodeGrid,
-        quality: u8,
-        (slice, step): (usize, usize),
-    ) -> Result<(Vec<i32>, usize)> {
-        let slice = self.slices.get(slice);
-        let Some((slice, step)) = slice.and_then(|slice| Some((slice, slice.steps.get(step)?)))
-        else {
-            return Err(Error::InvalidInput("the prior has no such step".into()));
-        };
+    /// The features of codes that are all known.
+    pub fn features(&self, codes: &CodeGrid) -> Result<FeatureGrid> {
         let [variables, height, width] = codes.shape();
         if variables != self.variables() {
             return Err(Error::InvalidInput(format!(
@@ -126,11 +114,33 @@ impl ContextPrior {
         for (y, x) in (0..height).flat_map(|y| (0..width).map(move |x| (y, x))) {
             self.note_features(&mut features, codes, 0..variables, (y, x))?;
         }
+        Ok(features)
+    }
+
+    /// What the head says about the positions of one step, in raster order, from this prior's
+    /// [`features`](Self::features): `(positions, outputs)` numbers and the number of outputs.
+    /// For tests against other implementations of the network, and for its speed.
+    pub fn head_outputs(
+        &self,
+        features: &FeatureGrid,
+        quality: u8,
+        (slice, step): (usize, usize),
+    ) -> Result<(Vec<i32>, usize)> {
+        let slice = self.slices.get(slice);
+        let Some((slice, step)) = slice.and_then(|slice| Some((slice, slice.steps.get(step)?)))
+        else {
+            return Err(Error::InvalidInput("the prior has no such step".into()));
+        };
+        let [channels, height, width] = features.shape();
+        if channels != self.channels {
+            return Err(Error::InvalidInput("the features are another prior's".into()));
+        }
         let mut network = Evaluation::new(self, slice, step, quality);
+        let batch = if step.sequential { 1 } else { BATCH };
         let positions: Vec<_> = step.pattern.positions(height, width).collect();
         let mut outputs = Vec::new();
-        for positions in positions.chunks(BATCH) {
-            outputs.extend_from_slice(network.run(&features, positions));
+        for positions in positions.chunks(batch) {
+            outputs.extend_from_slice(network.run(features, positions));
         }
         Ok((outputs, slice.shared[2].rows()))
     }
@@ -261,7 +271,6 @@ impl<'a> Evaluation<'a> {
         for (index, (layer, biases)) in layers.into_iter().zip(&self.biases).enumerate() {
             if index > 0 {
                 let rows = layers[index - 1].rows();
-                self.inputs.clear();
                 self.inputs.resize(positions.len() * layer.stride(), 0);
                 activate(&self.outputs, rows, layer.stride(), &mut self.inputs);
             }

@@ -17,6 +17,7 @@ const NUMBER_BITS: u32 = 3;
 #[derive(Debug)]
 pub struct FeatureGrid {
     channels: usize,
+    height: usize,
     /// Positions in a row, margins included.
     columns: usize,
     features: Vec<i16>,
@@ -31,7 +32,12 @@ impl FeatureGrid {
     /// A grid in which no code is known yet.
     pub fn new(height: usize, width: usize, channels: usize) -> Self {
         let [rows, columns] = Self::size(height, width);
-        Self { channels, columns, features: vec![0; rows * columns * channels] }
+        Self { channels, height, columns, features: vec![0; rows * columns * channels] }
+    }
+
+    /// Channels, and rows and columns of the tile, without margins.
+    pub fn shape(&self) -> [usize; 3] {
+        [self.channels, self.height, self.columns - 2 * REACH]
     }
 
     /// Some channels of a position of the tile.

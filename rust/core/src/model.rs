@@ -101,7 +101,8 @@ impl Model {
         let prior = read_prior(&mut tensors, &runtime, kernel)?;
         let shape = (runtime.stride as usize, prior.variables(), runtime.quality_levels);
         let transform = runtime.transform.as_ref();
-        let transform = transform.map(|config| config.read(&mut tensors, shape, kernel));
+        let transform = transform
+            .map(|config| config.read(&mut tensors, shape, runtime.prior.alphabet, kernel));
         let transform = transform.transpose()?;
         tensors.check_nothing_left(match transform {
             Some(_) => &["prior.", "analysis.", "synthesis.", "quantizer."],
@@ -116,6 +117,14 @@ impl Model {
             transform,
             kernel,
         })
+    }
+
+    /// The same model on another kernel: nothing but its speed changes.
+    pub fn with_kernel(mut self, kernel: Kernel) -> Self {
+        self.prior.kernel = kernel;
+        self.transform = self.transform.map(|transform| transform.with_kernel(kernel));
+        self.kernel = kernel;
+        self
     }
 
     /// The highest quality position, in 1/16 of a level.

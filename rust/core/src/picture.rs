@@ -18,6 +18,7 @@ pub fn analyze(
     threads: usize,
 ) -> Result<CodeGrid> {
     let transform = check(model, [height, width], quality)?;
+    Limits::default().check_codes(shape(model, [height, width]))?;
     if height.checked_mul(width).and_then(|size| size.checked_mul(3)) != Some(pixels.len()) {
         return Err(Error::InvalidInput(format!("the pixels are not {height} x {width} x 3")));
     }
@@ -33,8 +34,7 @@ pub fn synthesize(
     threads: usize,
 ) -> Result<Vec<u8>> {
     let transform = check(model, [height, width], quality)?;
-    let positions = |side: usize| side.div_ceil(1 << model.stride_log2);
-    let shape = [model.prior.variables(), positions(height), positions(width)];
+    let shape = shape(model, [height, width]);
     if codes.shape() != shape {
         return Err(Error::InvalidInput(format!(
             "codes of {:?} are not those of a {width}x{height} picture, {shape:?}",
@@ -42,6 +42,12 @@ pub fn synthesize(
         )));
     }
     with_threads(threads, || transform.synthesize(codes, height, width, quality))?
+}
+
+/// The shape of a picture's codes.
+fn shape(model: &Model, [height, width]: [usize; 2]) -> [usize; 3] {
+    let positions = |side: usize| side.div_ceil(1 << model.stride_log2);
+    [model.prior.variables(), positions(height), positions(width)]
 }
 
 fn check(model: &Model, [height, width]: [usize; 2], quality: u8) -> Result<&Transform> {

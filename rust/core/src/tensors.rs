@@ -1,5 +1,7 @@
 //! The tensors of a model file, each checked for type and shape as it is taken.
 
+use std::collections::BTreeSet;
+
 use safetensors::{Dtype, SafeTensors};
 
 use crate::error::{Error, Result};
@@ -9,14 +11,14 @@ use crate::network::Layer;
 /// What a model file holds under some prefixes.
 pub struct Tensors<'a> {
     tensors: SafeTensors<'a>,
-    /// Number of tensors taken.
-    used: usize,
+    /// Names of the tensors taken.
+    used: BTreeSet<String>,
 }
 
 impl<'a> Tensors<'a> {
     /// None of `tensors` is taken yet.
     pub fn new(tensors: SafeTensors<'a>) -> Self {
-        Self { tensors, used: 0 }
+        Self { tensors, used: BTreeSet::new() }
     }
 
     /// A layer of int8 or int16 weights `(rows, columns)`, with one row of biases, or with one for
@@ -63,7 +65,9 @@ impl<'a> Tensors<'a> {
                 tensor.shape()
             )));
         }
-        self.used += 1;
+        if !self.used.insert(name.into()) {
+            return Err(invalid(format!("the tensor {name} is used twice")));
+        }
         Ok(tensor.data())
     }
 
@@ -71,11 +75,11 @@ impl<'a> Tensors<'a> {
     pub fn check_nothing_left(&self, prefixes: &[&str]) -> Result<()> {
         let known = |name: &&&str| prefixes.iter().any(|prefix| name.starts_with(prefix));
         let present = self.tensors.names().iter().filter(known).count();
-        if present != self.used {
+        if present != self.used.len() {
             return Err(invalid(format!(
                 "it has {present} tensors under {}, but its config describes {}",
                 prefixes.join(", "),
-                self.used
+                self.used.len()
             )));
         }
         Ok(())

@@ -19,6 +19,12 @@ use crate::quantizer::{Quantizer, VALUE_BITS};
 /// Positions along a window's side, without its margins.
 const CORE: usize = 128;
 
+/// Largest number of activations of a window between two steps: models that need more are refused.
+const MAX_WINDOW: usize = 1 << 28;
+
+/// Largest number of pixels between positions.
+const MAX_SCALE: usize = 1 << 15;
+
 /// Fractional bits of the pixels that the synthesis gives.
 const PIXEL_BITS: u32 = 6;
 
@@ -62,6 +68,23 @@ pub struct Synthesis {
     pub skip: Option<(Gain, Conv)>,
 }
 
+impl Analysis {
+    /// Positions on each side of one that its codes depend on.
+    fn margin(&self, stride: usize) -> usize {
+        let network = reach(&self.trunk, 1) + self.out.pad() * (stride / self.out.stride);
+        network.max(self.skip.as_ref().map_or(0, Conv::pad)).div_ceil(stride)
+    }
+}
+
+impl Synthesis {
+    /// Positions on each side of one that its pixels depend on.
+    fn margin(&self, stride: usize) -> usize {
+        let network = reach(&self.trunk, stride) + self.out.pad() * self.out.fold;
+        let skip = self.skip.as_ref().map_or(0, |(_, skip)| skip.pad() * stride);
+        network.max(skip).div_ceil(stride)
+    }
+}
+
 /// Both directions of a model.
 #[derive(Debug, Clone)]
 pub struct Transform {
@@ -85,7 +108,14 @@ impl Transform {
         let channels = variables * quantizer.width();
         check_analysis(&analysis, stride, channels)?;
         check_synthesis(&synthesis, stride, channels)?;
+        check_windows("analysis", &analysis.trunk, (1, COLOURS), analysis.margin(stride), stride)?;
+        let margin = synthesis.margin(stride);
+        check_windows("synthesis", &synthesis.trunk, (stride, channels), margin, stride)?;
         Ok(Self { analysis, synthesis, quantizer, stride, kernel })
+    }
+
+    pub(crate) fn with_kernel(self, kernel: Kernel) -> Self {
+        Self { kernel, ..self }
     }
 
     /// The codes of `(height, width, 3)` pixels at a quality position. Parallel iterators inside
@@ -94,7 +124,7 @@ impl Transform {
         let (rows, columns) = (height.div_ceil(self.stride), width.div_ceil(self.stride));
         let variables = self.analysis.gain.channels() / self.quantizer.width();
         let mut codes = CodeGrid::zeros([variables, rows, columns]);
-        let margin = reach(&self.analysis.trunk, 1).div_ceil(self.stride);
+        let margin = self.analysis.margin(self.stride);
         for core in tiles(rows, columns, CORE) {
             let region = grow(core, margin, rows, columns);
             let found = self.analyze_window(pixels, (height, width), core, region, quality);
@@ -148,8 +178,7 @@ impl Transform {
     ) -> Result<Vec<u8>> {
         let [_, rows, columns] = codes.shape();
         let mut pixels = vec![0; height * width * COLOURS];
-        let Synthesis { trunk, out, .. } = &self.synthesis;
-        let margin = (reach(trunk, self.stride) + out.pad() * out.fold).div_ceil(self.stride);
+        let margin = self.synthesis.margin(self.stride);
         for core in tiles(rows, columns, CORE) {
             let region = grow(core, margin, rows, columns);
             self.synthesize_window(codes, &mut pixels, width, core, region, quality)?;
@@ -167,10 +196,12 @@ impl Transform {
         quality: u8,
     ) -> Result<()> {
         let Self { synthesis, kernel, stride, .. } = self;
-        let values = self.values(&codes.tile(region))?;
-        let input = scaled(&values, &synthesis.gain, region, quality);
-        let skip = synthesis.skip.as_ref().map(|(gain, conv)| (scaled(&values, gain, region, quality), conv));
-        drop(values);
+        let input = self.activations(codes, region, &synthesis.gain, quality)?;
+        let skip = synthesis
+            .skip
+            .as_ref()
+            .map(|(gain, conv)| Ok((self.activations(codes, region, gain, quality)?, conv)));
+        let skip = skip.transpose()?;
         let trunk = run(&synthesis.trunk, *kernel, &input, quality);
         let fold = synthesis.out.fold;
         let line = region.width * stride * COLOURS;
@@ -191,22 +222,40 @@ impl Transform {
                 let count = row.len().min(core.width * stride * COLOURS);
                 let sums = &sums[(core.x - region.x) * stride * COLOURS..];
                 for (pixel, &sum) in row[..count].iter_mut().zip(sums) {
-                    *pixel = (sum.saturating_add(1 << (PIXEL_BITS - 1)) >> PIXEL_BITS).clamp(0, 255) as u8;
+                    *pixel = (sum.saturating_add(1 << (PIXEL_BITS - 1)) >> PIXEL_BITS).clamp(0, 255)
+                        as u8;
                 }
             }
         });
         Ok(())
     }
 
-    /// The values of codes, `(height, width, channels)`.
-    fn values(&self, codes: &CodeGrid) -> Result<Vec<i64>> {
-        let [variables, height, width] = codes.shape();
-        let channels = variables * self.quantizer.width();
-        let positions = codes.to_positions();
-        let mut values = vec![0; height * width * channels];
-        let rows = values.par_chunks_exact_mut(channels).zip(positions.par_chunks_exact(variables));
-        rows.try_for_each(|(values, codes)| self.quantizer.values(codes, values))?;
-        Ok(values)
+    /// The values of the codes of a region, times the gain of their channel.
+    fn activations(
+        &self,
+        codes: &CodeGrid,
+        region: Tile,
+        gain: &Gain,
+        quality: u8,
+    ) -> Result<Grid> {
+        let gains = gain.at(quality);
+        let mut grid = Grid::zeros(region.height, region.width, gains.len());
+        let rows = grid.values.par_chunks_exact_mut(region.width * gains.len()).enumerate();
+        rows.try_for_each(|(y, row)| {
+            let mut position = vec![0; codes.shape()[0]];
+            let mut values = vec![0; gains.len()];
+            for (x, activations) in row.chunks_exact_mut(gains.len()).enumerate() {
+                for (variable, code) in position.iter_mut().enumerate() {
+                    *code = codes.at(variable, region.y + y, region.x + x);
+                }
+                self.quantizer.values(&position, &mut values)?;
+                for ((number, value), gain) in activations.iter_mut().zip(&values).zip(&gains) {
+                    *number = activation(value * gain);
+                }
+            }
+            Ok(())
+        })?;
+        Ok(grid)
     }
 }
 
@@ -233,19 +282,6 @@ fn multiply(input: &Grid, gains: &[i64]) -> Grid {
         }
     });
     output
-}
-
-/// Values times the gain of their channel, as activations.
-fn scaled(values: &[i64], gain: &Gain, region: Tile, quality: u8) -> Grid {
-    let gains = gain.at(quality);
-    let mut grid = Grid::zeros(region.height, region.width, gains.len());
-    let rows = grid.values.par_chunks_exact_mut(gains.len());
-    rows.zip(values.par_chunks_exact(gains.len())).for_each(|(activations, values)| {
-        for ((number, value), gain) in activations.iter_mut().zip(values).zip(&gains) {
-            *number = activation(value * gain);
-        }
-    });
-    grid
 }
 
 /// A product with a gain as an activation.
@@ -301,7 +337,8 @@ fn check_analysis(analysis: &Analysis, stride: usize, channels: usize) -> Result
         Some(skip) => check_conv("analysis.skip", skip, (1, COLOURS))?,
         None => (scale, width),
     };
-    let folds = analysis.trunk.iter().any(|op| matches!(op, Op::Conv(conv, _) if conv.fold != 1));
+    let folds =
+        convs(&analysis.trunk, &analysis.out, analysis.skip.as_ref()).any(|conv| conv.fold != 1);
     let wanted = (stride, channels);
     if folds || (scale, width) != wanted || skip != wanted || analysis.gain.channels() != channels {
         return Err(misfit("analysis"));
@@ -316,7 +353,8 @@ fn check_synthesis(synthesis: &Synthesis, stride: usize, channels: usize) -> Res
         Some((gain, conv)) => (check_conv("synthesis.skip", conv, (stride, channels))?, gain),
         None => (end, &synthesis.gain),
     };
-    let strides = synthesis.trunk.iter().any(|op| matches!(op, Op::Conv(conv, _) if conv.stride != 1));
+    let skip_conv = synthesis.skip.as_ref().map(|(_, conv)| conv);
+    let strides = convs(&synthesis.trunk, &synthesis.out, skip_conv).any(|conv| conv.stride != 1);
     let gains = [synthesis.gain.channels(), gain.channels()] == [channels; 2];
     if strides || !gains || end != (1, COLOURS) || skip != (1, COLOURS) {
         return Err(misfit("synthesis"));
@@ -324,9 +362,26 @@ fn check_synthesis(synthesis: &Synthesis, stride: usize, channels: usize) -> Res
     Ok(())
 }
 
+/// The convolutions of a network that may have strides and folds.
+fn convs<'a>(
+    trunk: &'a [Op],
+    out: &'a Conv,
+    skip: Option<&'a Conv>,
+) -> impl Iterator<Item = &'a Conv> {
+    let trunk = trunk.iter().filter_map(|op| match op {
+        Op::Conv(conv, _) => Some(conv),
+        Op::Block(_) | Op::Gain(_) => None,
+    });
+    trunk.chain([out]).chain(skip)
+}
+
 /// The scale and the channels after a trunk that starts with the given ones.
 fn check_trunk(name: &str, trunk: &[Op], start: (usize, usize)) -> Result<(usize, usize)> {
-    trunk.iter().try_fold(start, |(scale, channels), op| match op {
+    trunk.iter().try_fold(start, |start, op| check_op(name, op, start))
+}
+
+fn check_op(name: &str, op: &Op, (scale, channels): (usize, usize)) -> Result<(usize, usize)> {
+    match op {
         Op::Conv(conv, _) => check_conv(name, conv, (scale, channels)),
         Op::Block(Block { spatial, mix }) => {
             let hidden = check_conv(name, spatial, (scale, channels))?;
@@ -336,16 +391,41 @@ fn check_trunk(name: &str, trunk: &[Op], start: (usize, usize)) -> Result<(usize
         }
         Op::Gain(gain) if gain.channels() == channels => Ok((scale, channels)),
         Op::Gain(_) => Err(misfit(name)),
-    })
+    }
 }
 
-fn check_conv(name: &str, conv: &Conv, (scale, channels): (usize, usize)) -> Result<(usize, usize)> {
+/// No window may take more memory than a machine has.
+fn check_windows(
+    name: &str,
+    trunk: &[Op],
+    start: (usize, usize),
+    margin: usize,
+    stride: usize,
+) -> Result<()> {
+    let check = |(scale, channels): (usize, usize)| {
+        let side = (CORE + 2 * margin).saturating_mul(stride / scale);
+        let size = side.saturating_mul(side).saturating_mul(channels);
+        if size <= MAX_WINDOW {
+            return Ok((scale, channels));
+        }
+        Err(Error::InvalidModel(format!("a window of the {name} network has {size} activations")))
+    };
+    trunk.iter().try_fold(check(start)?, |start, op| check(check_op(name, op, start)?))?;
+    Ok(())
+}
+
+fn check_conv(
+    name: &str,
+    conv: &Conv,
+    (scale, channels): (usize, usize),
+) -> Result<(usize, usize)> {
     let Conv { layer, size, stride, fold } = conv;
     let fits = *stride >= 1
         && size >= stride
         && layer.columns() == size * size * channels
         && *fold >= 1
         && layer.rows().is_multiple_of(fold * fold)
+        && scale * stride <= MAX_SCALE
         && (scale * stride).is_multiple_of(*fold);
     if fits { Ok((scale * stride / fold, conv.channels())) } else { Err(misfit(name)) }
 }

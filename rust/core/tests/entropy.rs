@@ -37,6 +37,31 @@ fn round_trip(triples: &[(i32, i32, i32)]) -> Vec<u8> {
     payload
 }
 
+/// The measure is the sum of logarithms, for probabilities near 1, near 2^-24 and in between.
+#[test]
+fn bits_are_exact() {
+    struct Width(u32);
+    impl Distribution for Width {
+        fn interval(&self, _: i32) -> Option<Interval> {
+            Some(Interval { left: 0, width: self.0 })
+        }
+
+        fn find(&self, _: u32) -> (i32, Interval) {
+            (0, Interval { left: 0, width: self.0 })
+        }
+    }
+    for widths in [vec![1], vec![TOTAL - 1], vec![1, TOTAL / 3, 77, TOTAL - 9]] {
+        let (mut encoder, mut meter, mut exact) = (Encoder::default(), Meter::default(), 0.0);
+        for &width in widths.iter().cycle().take(10_000) {
+            encoder.code(0, &Width(width)).unwrap();
+            meter.code(0, &Width(width)).unwrap();
+            exact -= (f64::from(width) / f64::from(TOTAL)).log2();
+        }
+        assert!((meter.bits() / exact - 1.0).abs() < 1e-9, "{} for {exact}", meter.bits());
+        assert_eq!(encoder.bits(), meter.bits());
+    }
+}
+
 #[test]
 fn extreme_values_and_escapes() {
     let mut triples = Vec::new();

@@ -104,7 +104,9 @@ pub fn head_outputs<'py>(
     step: usize,
 ) -> PyResult<Bound<'py, PyArray2<i32>>> {
     let codes = code_grid(codes)?;
-    let outputs = py.detach(|| model.0.prior.head_outputs(&codes, quality, (slice, step)));
+    let prior = &model.0.prior;
+    let outputs =
+        py.detach(|| prior.head_outputs(&prior.features(&codes)?, quality, (slice, step)));
     let (outputs, columns) = outputs.map_err(to_python)?;
     to_rows(py, columns, outputs)
 }

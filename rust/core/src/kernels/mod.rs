@@ -48,7 +48,9 @@ impl Matrix {
             lines.resize(first + pairs, Line([0; 2 * TILE]));
             for (output, row) in tile.chunks_exact(columns).enumerate() {
                 for (line, pair) in lines[first..].iter_mut().zip(row.chunks(2)) {
-                    line.0[2 * output..][..pair.len()].copy_from_slice(pair);
+                    for (input, &weight) in pair.iter().enumerate() {
+                        line.0[2 * output + input] = weight;
+                    }
                 }
             }
         }

@@ -3,6 +3,7 @@
 #![allow(dead_code, missing_docs)]
 
 use safetensors::{Dtype, tensor::TensorView};
+use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashMap};
 use vqcodec_core::order::{Source, steps};
 use vqcodec_core::{CodeGrid, Model};
@@ -115,6 +116,38 @@ impl Sizes {
     }
 }
 
+/// A transform of stride 2 for `variables`, with every kind of step and windows that overlap everywhere.
+pub fn transform(variables: usize) -> Value {
+    let conv = |name: &str, inputs, outputs, size| json!({"name": name, "inputs": inputs, "outputs": outputs, "size": size});
+    let with = |mut conv: Value, key: &str, value: Value| {
+        conv[key] = value;
+        conv
+    };
+    let n = variables;
+    json!({
+        "analysis": {
+            "trunk": [
+                {"conv": with(conv("analysis.stem", 3, 4, 3), "relu", json!(true))},
+                {"gain": {"name": "analysis.stem_gain", "channels": 4}},
+                {"block": {"name": "analysis.fine", "width": 4}},
+                {"conv": with(conv("analysis.down", 4, 6, 5), "stride", json!(2))},
+            ],
+            "out": conv("analysis.out", 6, n, 3),
+            "skip": with(conv("analysis.skip", 3, n, 8), "stride", json!(2)),
+        },
+        "synthesis": {
+            "trunk": [
+                {"conv": conv("synthesis.stem", n, 4, 3)},
+                {"block": {"name": "synthesis.coarse", "width": 4}},
+                {"conv": with(conv("synthesis.up", 4, 3, 3), "fold", json!(2))},
+                {"gain": {"name": "synthesis.up_gain", "channels": 3}},
+            ],
+            "out": conv("synthesis.out", 3, 3, 5),
+            "skip": with(conv("synthesis.skip", n, 3, 7), "fold", json!(2)),
+        },
+    })
+}
+
 /// The config and the tensors of a model file.
 pub struct Parts {
     pub config: String,
@@ -141,6 +174,81 @@ impl Parts {
         let biases = (0..count).flat_map(|_| random.within(-2000, 2000).to_le_bytes()).collect();
         self.put(&format!("{name}.bias"), Dtype::I32, &shape, biases);
         self.put(&format!("{name}.shift"), Dtype::U8, &[rows], vec![shift; rows]);
+    }
+
+    /// Changes the config.
+    pub fn edit(&mut self, change: impl FnOnce(&mut Value)) {
+        let mut config = serde_json::from_str(&self.config).expect("JSON");
+        change(&mut config);
+        self.config = config.to_string();
+    }
+
+    /// Adds a transform of [`transform`]'s kind with random tensors. Accumulators come as near to the
+    /// end of int32 as they may; where it is `violent` they are hardly shifted, so most outputs are
+    /// clamped, else few of them are.
+    pub fn add_transform(&mut self, transform: Value, stride: usize, levels: usize, violent: bool) {
+        let mut random = Random(7);
+        let channels = transform["synthesis"]["skip"]["inputs"].as_u64().expect("a skip") as usize;
+        let mut gains: Vec<(String, usize)> =
+            ["analysis.gain", "synthesis.gain", "synthesis.skip_gain"]
+                .map(|name| (name.into(), channels))
+                .into();
+        for (side, pixels) in [("analysis", 255), ("synthesis", 16383)] {
+            let network = &transform[side];
+            let mut largest = pixels;
+            for step in network["trunk"].as_array().expect("a trunk") {
+                if let Some(conv) = step.get("conv") {
+                    self.conv(&mut random, conv, largest, violent);
+                } else if let Some(block) = step.get("block") {
+                    let (name, width) = (block["name"].as_str().expect("a name"), &block["width"]);
+                    for (part, size) in [("spatial", 3), ("mix", 1)] {
+                        let conv = json!({"name": format!("{name}.{part}"), "inputs": width, "outputs": width, "size": size});
+                        self.conv(&mut random, &conv, 16383, violent);
+                    }
+                } else {
+                    let gain = &step["gain"];
+                    let name = gain["name"].as_str().expect("a name");
+                    gains
+                        .push((name.into(), gain["channels"].as_u64().expect("a number") as usize));
+                }
+                largest = 16383;
+            }
+            self.conv(&mut random, &network["out"], largest, violent);
+            self.conv(&mut random, &network["skip"], pixels, violent);
+        }
+        for (name, channels) in gains {
+            let table =
+                (0..levels * channels).flat_map(|_| random.within(-1 << 17, 1 << 17).to_le_bytes());
+            let table = table.collect();
+            self.put(&format!("{name}.log2"), Dtype::I32, &[levels, channels], table);
+        }
+        self.edit(|config| {
+            config["runtime"]["transform"] = transform;
+            config["runtime"]["stride"] = json!(stride);
+        });
+    }
+
+    fn conv(&mut self, random: &mut Random, conv: &Value, largest: i64, violent: bool) {
+        let [inputs, outputs, size] =
+            ["inputs", "outputs", "size"].map(|key| conv[key].as_u64().expect("a number") as usize);
+        let fold = conv.get("fold").map_or(1, |fold| fold.as_u64().expect("a number") as usize);
+        let name = conv["name"].as_str().expect("a name");
+        let (rows, columns) = (outputs * fold * fold, inputs * size * size);
+        let peak = ((1 << 31) / largest / columns as i64).min(32767) as i32;
+        let (mut weights, mut biases, mut all_shifts) = (Vec::new(), Vec::new(), Vec::new());
+        for _ in 0..rows {
+            let shift = if violent { random.within(0, 4) } else { random.within(12, 15) };
+            let row: Vec<i32> = (0..columns).map(|_| random.within(-peak, peak)).collect();
+            let magnitude: i64 = row.iter().map(|weight| i64::from(weight.abs())).sum();
+            let room = (1 << 31) - 2 - magnitude * largest - ((1 << shift) >> 1);
+            let bias = i64::from(random.within(-64, 64)) * room / if violent { 64 } else { 4096 };
+            biases.extend((bias as i32).to_le_bytes());
+            weights.extend(row.iter().flat_map(|&weight| (weight as i16).to_le_bytes()));
+            all_shifts.push(shift as u8);
+        }
+        self.put(&format!("{name}.weight"), Dtype::I16, &[rows, columns], weights);
+        self.put(&format!("{name}.bias"), Dtype::I32, &[rows], biases);
+        self.put(&format!("{name}.shift"), Dtype::U8, &[rows], all_shifts);
     }
 
     /// Makes all logistic heads predict a mean of 0 and a scale of 1, as a trained model roughly
