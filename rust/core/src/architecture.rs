@@ -8,7 +8,8 @@ use crate::error::Result;
 use crate::kernels::Kernel;
 use crate::quantizer::Quantizer;
 use crate::tensors::{Tensors, invalid};
-use crate::transform::{Analysis, Op, Synthesis, Transform};
+use crate::transform::{Analysis, Synthesis, Transform};
+use crate::trunk::Op;
 
 /// Largest magnitude of a pixel as the networks see it.
 const MAX_PIXEL: i32 = 255;

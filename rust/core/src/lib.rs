@@ -33,11 +33,13 @@ pub mod order;
 pub mod picture;
 pub mod prior;
 pub mod quantizer;
+mod shapes;
 pub mod sigmoid;
 pub mod stream;
 mod tensors;
 pub mod threads;
 pub mod transform;
+pub mod trunk;
 
 pub use codes::CodeGrid;
 pub use error::{Error, Result};

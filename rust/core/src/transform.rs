@@ -10,37 +10,22 @@
 use rayon::prelude::*;
 
 use crate::codes::{CodeGrid, Tile, tiles};
-use crate::conv::{Block, Conv, Grid, LIMIT, Scratch};
-use crate::error::{Error, Result};
+use crate::conv::{Conv, Grid, Scratch};
+use crate::error::Result;
 use crate::gain::{GAIN_BITS, Gain};
 use crate::kernels::Kernel;
 use crate::quantizer::{Quantizer, VALUE_BITS};
+use crate::shapes::{check_analysis, check_synthesis};
+use crate::trunk::{Op, activation, reach, run};
 
 /// Positions along a window's side, without its margins.
-const CORE: usize = 128;
-
-/// Largest number of activations of a window between two steps: models that need more are refused.
-const MAX_WINDOW: usize = 1 << 28;
-
-/// Largest number of pixels between positions.
-const MAX_SCALE: usize = 1 << 15;
+pub const CORE: usize = 128;
 
 /// Fractional bits of the pixels that the synthesis gives.
 const PIXEL_BITS: u32 = 6;
 
 /// Colours of a pixel.
-const COLOURS: usize = 3;
-
-/// One step of a trunk.
-#[derive(Debug, Clone)]
-pub enum Op {
-    /// A convolution, with a clipped ReLU where the flag is set.
-    Conv(Conv, bool),
-    /// A residual block.
-    Block(Block),
-    /// A factor for each channel.
-    Gain(Gain),
-}
+pub const COLOURS: usize = 3;
 
 /// From pixels to latents.
 #[derive(Debug, Clone)]
@@ -70,7 +55,7 @@ pub struct Synthesis {
 
 impl Analysis {
     /// Positions on each side of one that its codes depend on.
-    fn margin(&self, stride: usize) -> usize {
+    pub(crate) fn margin(&self, stride: usize) -> usize {
         let network = reach(&self.trunk, 1) + self.out.pad() * (stride / self.out.stride);
         network.max(self.skip.as_ref().map_or(0, Conv::pad)).div_ceil(stride)
     }
@@ -78,7 +63,7 @@ impl Analysis {
 
 impl Synthesis {
     /// Positions on each side of one that its pixels depend on.
-    fn margin(&self, stride: usize) -> usize {
+    pub(crate) fn margin(&self, stride: usize) -> usize {
         let network = reach(&self.trunk, stride) + self.out.pad() * self.out.fold;
         let skip = self.skip.as_ref().map_or(0, |(_, skip)| skip.pad() * stride);
         network.max(skip).div_ceil(stride)
@@ -108,9 +93,6 @@ impl Transform {
         let channels = variables * quantizer.width();
         check_analysis(&analysis, stride, channels)?;
         check_synthesis(&synthesis, stride, channels)?;
-        check_windows("analysis", &analysis.trunk, (1, COLOURS), analysis.margin(stride), stride)?;
-        let margin = synthesis.margin(stride);
-        check_windows("synthesis", &synthesis.trunk, (stride, channels), margin, stride)?;
         Ok(Self { analysis, synthesis, quantizer, stride, kernel })
     }
 
@@ -259,37 +241,6 @@ impl Transform {
     }
 }
 
-/// Applies the steps of a trunk.
-fn run(trunk: &[Op], kernel: Kernel, input: &Grid, quality: u8) -> Grid {
-    let mut grid: Option<Grid> = None;
-    for op in trunk {
-        let input = grid.as_ref().unwrap_or(input);
-        grid = Some(match op {
-            Op::Conv(conv, relu) => conv.apply(kernel, input, *relu),
-            Op::Block(block) => block.apply(kernel, input),
-            Op::Gain(gain) => multiply(input, &gain.at(quality)),
-        });
-    }
-    grid.unwrap_or_else(|| input.clone())
-}
-
-/// Activations times the gain of their channel.
-fn multiply(input: &Grid, gains: &[i64]) -> Grid {
-    let mut output = input.clone();
-    output.values.par_chunks_exact_mut(gains.len()).for_each(|values| {
-        for (value, gain) in values.iter_mut().zip(gains) {
-            *value = activation(i64::from(*value) * gain);
-        }
-    });
-    output
-}
-
-/// A product with a gain as an activation.
-fn activation(product: i64) -> i16 {
-    let rounded = (product + (1 << (GAIN_BITS - 1))) >> GAIN_BITS;
-    rounded.clamp((-LIMIT).into(), LIMIT.into()) as i16
-}
-
 /// The pixels of a region of positions as `2 p - 255`; outside of the picture those at its edge.
 fn centred(pixels: &[u8], (height, width): (usize, usize), region: Tile, stride: usize) -> Grid {
     let mut grid = Grid::zeros(region.height * stride, region.width * stride, COLOURS);
@@ -313,123 +264,4 @@ fn grow(core: Tile, margin: usize, rows: usize, columns: usize) -> Tile {
     let bottom = (core.y + core.height + margin).min(rows);
     let right = (core.x + core.width + margin).min(columns);
     Tile { y, x, height: bottom - y, width: right - x }
-}
-
-/// Pixels that a trunk sees on each side, where its input has a position every `scale` pixels.
-fn reach(trunk: &[Op], mut scale: usize) -> usize {
-    let mut reach = 0;
-    for op in trunk {
-        let conv = match op {
-            Op::Conv(conv, _) => conv,
-            Op::Block(block) => &block.spatial,
-            Op::Gain(_) => continue,
-        };
-        reach += conv.pad() * scale;
-        scale = scale * conv.stride / conv.fold;
-    }
-    reach
-}
-
-fn check_analysis(analysis: &Analysis, stride: usize, channels: usize) -> Result<()> {
-    let (scale, width) = check_trunk("analysis", &analysis.trunk, (1, COLOURS))?;
-    let (scale, width) = check_conv("analysis.out", &analysis.out, (scale, width))?;
-    let skip = match &analysis.skip {
-        Some(skip) => check_conv("analysis.skip", skip, (1, COLOURS))?,
-        None => (scale, width),
-    };
-    let folds =
-        convs(&analysis.trunk, &analysis.out, analysis.skip.as_ref()).any(|conv| conv.fold != 1);
-    let wanted = (stride, channels);
-    if folds || (scale, width) != wanted || skip != wanted || analysis.gain.channels() != channels {
-        return Err(misfit("analysis"));
-    }
-    Ok(())
-}
-
-fn check_synthesis(synthesis: &Synthesis, stride: usize, channels: usize) -> Result<()> {
-    let (scale, width) = check_trunk("synthesis", &synthesis.trunk, (stride, channels))?;
-    let end = check_conv("synthesis.out", &synthesis.out, (scale, width))?;
-    let (skip, gain) = match &synthesis.skip {
-        Some((gain, conv)) => (check_conv("synthesis.skip", conv, (stride, channels))?, gain),
-        None => (end, &synthesis.gain),
-    };
-    let skip_conv = synthesis.skip.as_ref().map(|(_, conv)| conv);
-    let strides = convs(&synthesis.trunk, &synthesis.out, skip_conv).any(|conv| conv.stride != 1);
-    let gains = [synthesis.gain.channels(), gain.channels()] == [channels; 2];
-    if strides || !gains || end != (1, COLOURS) || skip != (1, COLOURS) {
-        return Err(misfit("synthesis"));
-    }
-    Ok(())
-}
-
-/// The convolutions of a network that may have strides and folds.
-fn convs<'a>(
-    trunk: &'a [Op],
-    out: &'a Conv,
-    skip: Option<&'a Conv>,
-) -> impl Iterator<Item = &'a Conv> {
-    let trunk = trunk.iter().filter_map(|op| match op {
-        Op::Conv(conv, _) => Some(conv),
-        Op::Block(_) | Op::Gain(_) => None,
-    });
-    trunk.chain([out]).chain(skip)
-}
-
-/// The scale and the channels after a trunk that starts with the given ones.
-fn check_trunk(name: &str, trunk: &[Op], start: (usize, usize)) -> Result<(usize, usize)> {
-    trunk.iter().try_fold(start, |start, op| check_op(name, op, start))
-}
-
-fn check_op(name: &str, op: &Op, (scale, channels): (usize, usize)) -> Result<(usize, usize)> {
-    match op {
-        Op::Conv(conv, _) => check_conv(name, conv, (scale, channels)),
-        Op::Block(Block { spatial, mix }) => {
-            let hidden = check_conv(name, spatial, (scale, channels))?;
-            let end = check_conv(name, mix, hidden)?;
-            let same = mix.size == 1 && end == (scale, channels) && hidden.0 == scale;
-            if same { Ok(end) } else { Err(misfit(name)) }
-        }
-        Op::Gain(gain) if gain.channels() == channels => Ok((scale, channels)),
-        Op::Gain(_) => Err(misfit(name)),
-    }
-}
-
-/// No window may take more memory than a machine has.
-fn check_windows(
-    name: &str,
-    trunk: &[Op],
-    start: (usize, usize),
-    margin: usize,
-    stride: usize,
-) -> Result<()> {
-    let check = |(scale, channels): (usize, usize)| {
-        let side = (CORE + 2 * margin).saturating_mul(stride / scale);
-        let size = side.saturating_mul(side).saturating_mul(channels);
-        if size <= MAX_WINDOW {
-            return Ok((scale, channels));
-        }
-        Err(Error::InvalidModel(format!("a window of the {name} network has {size} activations")))
-    };
-    trunk.iter().try_fold(check(start)?, |start, op| check(check_op(name, op, start)?))?;
-    Ok(())
-}
-
-fn check_conv(
-    name: &str,
-    conv: &Conv,
-    (scale, channels): (usize, usize),
-) -> Result<(usize, usize)> {
-    let Conv { layer, size, stride, fold } = conv;
-    let fits = *stride >= 1
-        && size >= stride
-        && layer.columns() == size * size * channels
-        && *fold >= 1
-        && layer.rows().is_multiple_of(fold * fold)
-        && scale * stride <= MAX_SCALE
-        && (scale * stride).is_multiple_of(*fold);
-    if fits { Ok((scale * stride / fold, conv.channels())) } else { Err(misfit(name)) }
-}
-
-fn misfit(name: &str) -> Error {
-    Error::InvalidModel(format!("the shapes of the {name} network do not fit each other"))
 }
