@@ -8,6 +8,9 @@ from typing import Any
 
 import numpy as np
 
+import vqcodec
+from vqcodec import _core
+
 MAX_WINDOW = 8191  # of StaticPrior
 STATIC_COUNT_WEIGHT = 16  # a seen code against the +1 StaticPrior adds to every code of its window
 
@@ -21,6 +24,7 @@ class CodeCost:
     file_bytes: int
     payload_bytes: int  # the codes alone, without header and checksums
     entropy_bytes: float  # cross entropy of the codes under the integer prior, / 8
+    unadapted_bytes: float  # the same if scales did not adapt to the picture
     static_file_bytes: int | None  # the file if static tables coded its payload; None: nothing to fit on
 
 
@@ -38,14 +42,15 @@ def code_costs(
     """
     costs = []
     for quality in qualities:
-        encoded = [codec.encode_report(pixels, quality) for _, pixels in photos]
-        codes = [codec.codes(data) for data, _ in encoded]
+        encoded = [codec.encode(pixels, quality) for _, pixels in photos]
+        codes = [codec.codes(data) for data in encoded]
         others = codes
         if fit_photos is not None:
             others = [codec.codes(codec.encode(pixels, quality, verify=False)) for pixels in fit_photos]
         static = _static_payloads(codes, others, leave_one_out=fit_photos is None)
-        for (name, _), (data, report), static_payload in zip(photos, encoded, static, strict=True):
-            costs.append(_cost(name, quality, data, report.model_bits / 8, static_payload))
+        for (name, _), data, grids, static_payload in zip(photos, encoded, codes, static, strict=True):
+            entropies = _entropy_bytes(codec, quality, grids)
+            costs.append(_cost(name, quality, data, entropies, static_payload))
         report_progress(f"prior at quality {quality:g}: {len(photos)} images")
     return costs
 
@@ -68,6 +73,8 @@ def _summary(quality: float, costs: Sequence[CodeCost]) -> dict[str, Any]:
         for statistic, over_images in (("mean", np.mean), ("max", np.max)):
             summary[f"{kind}_gap_bytes_{statistic}"] = round(float(over_images(gap)), 1)
             summary[f"{kind}_gap_percent_{statistic}"] = round(float(over_images(100 * gap / entropy)), 3)
+    unadapted = sum(cost.unadapted_bytes for cost in costs)
+    summary["adaptation_saved_percent"] = round(float(100 * (1 - entropy.sum() / unadapted)), 2)
     pairs = [(cost.file_bytes, cost.static_file_bytes) for cost in costs if cost.static_file_bytes]
     if not pairs:
         return {**summary, "static_file_bytes": None, "saved_percent": None}
@@ -77,12 +84,21 @@ def _summary(quality: float, costs: Sequence[CodeCost]) -> dict[str, Any]:
     return summary
 
 
-def _cost(name: str, quality: float, data: bytes, entropy: float, static_payload: int | None) -> CodeCost:
-    import vqcodec
+def _entropy_bytes(codec: Any, quality: float, codes: list[np.ndarray]) -> tuple[float, float]:
+    """Cross entropy of codes under the prior, and the same if scales did not adapt."""
+    adapted, fixed = (
+        _core.cross_entropy(codec._model, codec.position(quality), codes, adaptive=adaptive) / 8
+        for adaptive in (True, False)
+    )
+    return round(adapted, 2), round(fixed, 2)
 
+
+def _cost(
+    name: str, quality: float, data: bytes, entropies: tuple[float, float], static_payload: int | None
+) -> CodeCost:
     payload = sum(vqcodec.read_header(data).payload_bytes)
     static_file = None if static_payload is None else len(data) - payload + static_payload
-    return CodeCost(name, quality, len(data), payload, round(entropy, 2), static_file)
+    return CodeCost(name, quality, len(data), payload, *entropies, static_file)
 
 
 def _static_payloads(
@@ -111,8 +127,6 @@ def _count(codes: np.ndarray, window: int) -> np.ndarray:
 
 
 def _static_size(codes: np.ndarray, counts: np.ndarray) -> int:
-    from vqcodec import _core
-
     prior = _core.StaticPrior(counts * STATIC_COUNT_WEIGHT)
     payload = prior.encode(codes)
     if not np.array_equal(prior.decode(payload, codes.shape), codes):

@@ -123,7 +123,7 @@ def _points(curve: Sequence[Point]) -> str:
 
 def _prior_table(prior: Sequence[dict[str, Any]]) -> str:
     header = ["quality", "file bytes", "prior's entropy", "gap mean", "gap max", "coder alone, max"]
-    header += ["static tables", "saved by the prior"]
+    header += ["saved by adaptation", "static tables", "saved by the prior"]
     lines = []
     for row in prior:
         gaps = [
@@ -134,7 +134,8 @@ def _prior_table(prior: Sequence[dict[str, Any]]) -> str:
         if row["static_file_bytes"] is not None:
             static = [f"{row['static_file_bytes']:.0f}", f"{row['saved_percent']:.1f} %"]
         sizes = [f"{row[key]:.0f}" for key in ("file_bytes", "entropy_bytes")]
-        lines.append([f"{row['quality']:g}", *sizes, *gaps, *static])
+        adaptation = f"{row['adaptation_saved_percent']:.1f} %"
+        lines.append([f"{row['quality']:g}", *sizes, *gaps, adaptation, *static])
     return table(header, lines)
 
 

@@ -160,6 +160,12 @@ def test_vqcodec_beside_a_classic_codec(folder: Path, tmp_path: Path) -> None:
         # a payload may be a bit shorter than its entropy: its length, in the header, says something too
         assert -1 < row["payload_bytes"] - row["entropy_bytes"] <= 4 + 0.001 * row["entropy_bytes"]
         assert row["static_file_bytes"] > row["file_bytes"] - row["payload_bytes"] > 0
+    adapted, unadapted = (
+        sum(row[f"{kind}_bytes"] for row in entry["prior_rows"] if row["quality"] == 100.0)
+        for kind in ("entropy", "unadapted")
+    )
+    assert 0 < adapted < unadapted  # nothing fits these photos less than an untrained prior
+    assert entry["prior"][-1]["adaptation_saved_percent"] == pytest.approx(100 * (1 - adapted / unadapted), abs=0.01)
     assert results["bd_rate"].keys() == {"jpeg"}
     assert "saved by the prior" in markdown
 
