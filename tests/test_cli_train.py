@@ -28,6 +28,11 @@ def test_train_resume_export_encode(run: Run, photo: np.ndarray, tmp_path: Path,
     ended = run("export", out, model, "--name", "own")
     assert ended.status == 0, ended.errors
     assert run("export", out, model).status == 1  # exists
+    tune = ("train", photos, "-o", tmp_path / "tuned", "--from", model, "--batch", 2, "--crop", 64, "--steps", 1)
+    ended = run(*tune, "--preset", "photo")
+    assert (ended.status, ended.errors) == (1, f"vqcodec: model {model} is not of preset photo\n")
+    ended = run(*tune, "--preset", preset)
+    assert ended.status == 0, ended.errors
     encoded, decoded = tmp_path / "a.vqc", tmp_path / "b.png"
     ended = run("encode", photos / "a.png", "--model", model, "-o", encoded)
     assert ended.status == 0, ended.errors

@@ -15,7 +15,8 @@ from test_models import SMALL, SMALL_BOOK
 from vqcodec import _core, weights
 from vqcodec.config import ModelConfig
 from vqcodec.errors import InvalidModelError, ModelMissingError
-from vqcodec.export import CODE_BITS, export_model
+from vqcodec.export import export_model
+from vqcodec.integer_prior import CODE_BITS
 from vqcodec.models import VQVAE
 from vqcodec.prior import CHECKER_TAPS, CROSS_TAPS, FEATURE_LIMIT, PHASES, slice0_taps
 
@@ -142,6 +143,19 @@ def test_model_file_says_what_it_is(tmp_path: Path) -> None:
     shown, expected = (model.synthesize(codes, torch.ones(1)) for model in (restored, network))
     assert torch.allclose(shown, expected, atol=2e-3)
     assert json.loads(_core.Model(path.read_bytes()).config)["model"]["slices"] == [3, 5, 16]
+
+
+@BOTH
+def test_the_networks_of_a_model_file_export_to_its_integers(config: ModelConfig, tmp_path: Path) -> None:
+    path = tmp_path / "tiny.safetensors"
+    path.write_bytes(export_model(random_model(config), name="tiny", description=""))
+    again = load(export_model(weights.load_networks(weights.resolve(path)), name="tiny", description=""))
+    tensors = load(path.read_bytes())
+    assert tensors.keys() == again.keys()
+    for name, tensor in tensors.items():
+        # the second half's weights to earlier slices come from the first half's, which may be finer
+        twice_rounded = name.endswith(".1.context.weight")
+        assert np.abs(tensor.astype(np.int64) - again[name]).max() <= twice_rounded, name
 
 
 def test_too_large_weights_are_refused_by_the_export() -> None:

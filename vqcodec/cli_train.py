@@ -17,6 +17,9 @@ def train(
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for checkpoints and TensorBoard curves.")],
     preset: Annotated[str, typer.Option(help=f"Model to train: {', '.join(PRESETS)}.")] = "photo",
+    start_from: Annotated[
+        str | None, typer.Option("--from", help="Built-in model or model file whose weights to start from.")
+    ] = None,
     steps: Annotated[int, typer.Option(min=1, help="Optimiser steps in all; may be changed when resuming.")] = 20_000,
     until: Annotated[int | None, typer.Option(min=1, help="Stop early, after this step of the schedule.")] = None,
     batch: Annotated[int, typer.Option(min=1, help="Images a step, over all processes.")] = 8,
@@ -29,11 +32,11 @@ def train(
 
     Under `torchrun --nproc-per-node N -m vqcodec train ...` the batch is shared by N processes.
     """
-    from vqcodec import checkpoint
+    from vqcodec import checkpoint, weights
     from vqcodec.errors import InvalidInputError
     from vqcodec.photos import CropSampler, load_folders, load_torchvision
     from vqcodec.progress import TrainingLog
-    from vqcodec.train import connect, disconnect, resume, run, start
+    from vqcodec.train import Trainer, connect, disconnect, resume, run, start
 
     if preset not in PRESETS:
         raise typer.BadParameter(f"unknown preset {preset!r}", param_hint="--preset")
@@ -53,6 +56,11 @@ def train(
         trainer = resume(found, device, steps=steps, batch=batch, crop=crop)
         if trainer.model.config != PRESETS[preset] or trainer.config.seed != seed:
             raise InvalidInputError(f"{output} holds a run of another preset or seed")
+    elif start_from:
+        model = weights.load_networks(weights.resolve(start_from))
+        if model.config != PRESETS[preset]:
+            raise InvalidInputError(f"model {start_from} is not of preset {preset}")
+        trainer = Trainer(model, config, device)
     else:
         trainer = start(PRESETS[preset], config, sampler, device)
     with TrainingLog(output, steps, trainer.step, quiet=trainer.rank != 0) as log:

@@ -102,7 +102,7 @@ def load_integer_transform(model: VQVAE, tensors: dict[str, Tensor]) -> None:
     input_unit = INPUT_UNIT * _spread(model)
     model.synthesis_gain.log_gain.copy_(_log(inner, 1.0 / (input_unit * 2**VALUE_BITS)))
     if isinstance(model.quantizer, CodebookQuantizer):
-        model.quantizer.codebook.copy_(tensors["quantizer.codebook"] / 2**VALUE_BITS)
+        model.quantizer.start_from(tensors["quantizer.codebook"] / 2**VALUE_BITS)
 
 
 def _layers(model: VQVAE) -> Iterator[Layer]:

@@ -116,6 +116,11 @@ class CodebookQuantizer(nn.Module):
         for _ in range(10):
             hits, sums = self._count(vectors, self._distance(vectors).argmin(2))
             self.codebook.copy_(torch.where(hits[..., None] > 0, sums / hits.clamp(min=1)[..., None], self.codebook))
+        self.start_from(self.codebook)
+
+    def start_from(self, codebook: Tensor) -> None:
+        """Go on from a codebook (G, K, D), as if each of its codes had had one hit a step."""
+        self.codebook.copy_(codebook)
         self.hits.fill_(1.0)
         self.sums.copy_(self.codebook)
         self.started.fill_(True)

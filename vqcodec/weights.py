@@ -74,15 +74,18 @@ def load_runtime(info: ModelInfo) -> _core.Model:
 
 
 def load_networks(info: ModelInfo) -> VQVAE:
-    """Analysis and synthesis networks in torch, float32, evaluation mode (the prior is not loaded)."""
+    """All networks in torch, float32, evaluation mode: what the integers stand for."""
     from safetensors.torch import load
 
+    from vqcodec.integer_prior import load_integer_prior
     from vqcodec.integer_transform import load_integer_transform
     from vqcodec.models import VQVAE
 
     model = VQVAE(model_config(info.path)).eval()
     try:
-        load_integer_transform(model, load(_read(info.path)))
+        tensors = load(_read(info.path))
+        load_integer_transform(model, tensors)
+        load_integer_prior(model, tensors)
     except (KeyError, RuntimeError) as error:
         raise InvalidModelError(f"{info.path}: a tensor is missing or of another shape: {error}") from error
     return model
