@@ -185,7 +185,7 @@ def test_broken_model_files_have_a_named_error(tmp_path: Path) -> None:
     [
         ('\\"synthesis_blocks\\": 5', '\\"synthesis_blocks\\": 5000000', "synthesis_blocks must be"),
         ('\\"synthesis_blocks\\": 5', '\\"synthesis_blocks\\": \\"5\\"', "synthesis_blocks must be"),
-        ('\\"stride\\": 16', '\\"stride\\": 32', "shape differ"),
+        ('\\"prior_hidden\\": 32', '\\"prior_hidden\\": 48', "shape differ"),
         ('\\"seed\\"', '\\"seeds\\"', None),
     ],
 )

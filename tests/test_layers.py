@@ -22,7 +22,7 @@ LAYERS = [
     {"nets", "quantize", "photos", "integers"},
     {"prior"},
     {"models"},
-    {"integer_transform"},
+    {"integer_prior", "integer_transform"},
     {"export", "weights", "transform", "progress"},
     {"codec"},
     {"metrics", "train", "facts"},

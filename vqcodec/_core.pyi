@@ -23,6 +23,7 @@ __all__ = [
     "cross_entropy",
     "head_outputs",
     "kernel",
+    "model_id",
     "read_alpha",
     "read_codes",
     "read_header",
@@ -149,6 +150,9 @@ def read_codes(model: Model, data: bytes, max_pixels: int = 178_956_970, threads
 
     ModelMismatchError, before anything is decoded, where the file names another model.
     """
+
+def model_id(data: bytes) -> str:
+    """Return the id of the model file with these bytes: the start of their SHA-256, 16 hex digits."""
 
 def cross_entropy(
     model: Model, quality: int, codes: Sequence[NDArray[np.int32]], threads: int = 0, adaptive: bool = True

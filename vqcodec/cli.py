@@ -8,8 +8,9 @@ import math
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import asdict
 from io import BytesIO
 from pathlib import Path
@@ -76,6 +77,7 @@ def encode(
     quiet: Quiet = False,
 ) -> None:
     """Encode images to .vqc files, beside each input unless told otherwise."""
+    _read_ahead(model)
     if quality is not None and not (math.isfinite(quality) and 0 <= quality <= 100):
         usage_error("--quality must lie between 0 and 100")
     jobs = _plan(inputs, _destination(output, output_dir, standard), ".vqc", IMAGE_SUFFIXES, recursive)
@@ -117,6 +119,7 @@ def decode(
     quiet: Quiet = False,
 ) -> None:
     """Decode .vqc files to images; the suffix of the output file chooses the format."""
+    _read_ahead(model)
     from vqcodec.codec import codec_for
     from vqcodec.pixels import SAVE_FORMATS, save_image
 
@@ -174,6 +177,7 @@ def info(
 @app.command()
 def verify(inputs: Inputs, model: ModelFile = None, threads: Threads = 0, quiet: Quiet = False) -> None:
     """Check that .vqc files are whole: every checksum, the model, and every code."""
+    _read_ahead(model)
     import vqcodec
 
     messages = Messages(quiet=quiet)
@@ -198,7 +202,8 @@ def models(records: Json = False) -> None:
 
     for found in weights.list_models():
         if records:
-            typer.echo(json.dumps(asdict(found), default=str))
+            facts = {name: value for name, value in vars(found).items() if name != "runtime"}
+            typer.echo(json.dumps(facts, default=str))
         else:
             typer.echo(f"{found.name:<12} {found.model_id}  {found.bytes / 1e6:5.1f} MB  {found.description}")
 
@@ -301,6 +306,17 @@ def _write(job: Job, data: bytes, *, force: bool, reread: bool = False) -> None:
     else:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
+
+
+def _read_ahead(model: str | None) -> None:
+    """Read a model on another core while numpy is being imported."""
+    from vqcodec import weights
+
+    def read() -> None:
+        with suppress(VqcodecError):  # met again by who needs the model
+            weights.resolve(model or weights.DEFAULT)
+
+    threading.Thread(target=read).start()
 
 
 def _load(model: str, device: str = "cpu") -> Codec:

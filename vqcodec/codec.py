@@ -60,7 +60,7 @@ class Codec:
     def __init__(self, model: weights.ModelInfo, device: str = "cpu") -> None:
         self.info = model
         self.device = device
-        self._model = weights.load_runtime(model)
+        self._model = model.runtime
         if device != "cpu":
             self._transform  # noqa: B018  say at once where there is no such device
 

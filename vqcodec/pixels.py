@@ -14,7 +14,6 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from vqcodec.errors import CorruptedError, LimitError, UnsupportedImageError, VqcodecError
-from vqcodec.modes import samples
 
 WARN_PIXELS = 89_478_485
 MAX_PIXELS = 178_956_970
@@ -215,6 +214,8 @@ def _refuse_above(max_pixels: int, height: int, width: int) -> None:
 def _from_pillow(image: Image.Image) -> Picture:
     if min(image.size) < 1:
         raise UnsupportedImageError(f"the image is empty: {image.width}x{image.height}")
+    from vqcodec.modes import samples  # half of Pillow, which decoding does without
+
     with _named_errors():
         colour, alpha, notes = samples(image)
     return _picture(colour, alpha, notes)

@@ -1,4 +1,4 @@
-"""Model files: find one by name, path or content hash, read its config, load its networks.
+"""Model files: find one by name, path or content hash, load its networks.
 
 A model file is safetensors: integer transform, integer prior, and a JSON config in the metadata. Its
 SHA-256, cut to 16 hex digits, is the model id that every stream names.
@@ -6,13 +6,12 @@ SHA-256, cut to 16 hex digits, is the model id that every stream names.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import struct
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from vqcodec import _core, architecture
 from vqcodec.config import ModelConfig, from_json
@@ -23,8 +22,9 @@ if TYPE_CHECKING:
 
 BUILTIN = Path(__file__).parent / "builtin"
 MAX_MODEL_BYTES = 1 << 30
-MAX_METADATA_BYTES = 8 << 20
 DEFAULT = "photo"
+
+_loading = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -38,39 +38,32 @@ class ModelInfo:
     description: str
     quality_levels: int
     stride: int
+    runtime: _core.Model = field(repr=False, compare=False)
 
 
 def list_models() -> list[ModelInfo]:
     """The built-in models, sorted by name."""
-    return [_describe(path) for path in sorted(BUILTIN.glob("*.safetensors"))]
+    return [_load(path) for path in _builtin_paths()]
 
 
 def resolve(name: str | Path) -> ModelInfo:
     """The model of a built-in name or of a .safetensors path; ModelMissingError when there is neither."""
     builtin = BUILTIN / f"{name}.safetensors"
     if Path(name).name == str(name) and builtin.is_file():
-        return _describe(builtin)
+        return _load(builtin)
     path = Path(name)
     if path.is_file():
-        return _describe(path)
-    known = ", ".join(sorted(p.stem for p in BUILTIN.glob("*.safetensors"))) or "none"
+        return _load(path)
+    known = ", ".join(p.stem for p in _builtin_paths()) or "none"
     raise ModelMissingError(f"no model {str(name)!r}: neither a built-in name ({known}) nor a model file")
 
 
 def find(model_id: str) -> ModelInfo:
     """The built-in model with this id; ModelMissingError naming the id when this machine lacks it."""
-    for info in list_models():
-        if info.model_id == model_id:
+    for path in _builtin_paths():
+        if (info := _load(path)).model_id == model_id:
             return info
     raise ModelMissingError(f"the file needs model {model_id}, which is not built in; give its file with --model")
-
-
-def load_runtime(info: ModelInfo) -> _core.Model:
-    """The integer networks and prior of a model file, checked to be the one that was described."""
-    model = _core.Model(_read(info.path))
-    if model.id != info.model_id:
-        raise InvalidModelError(f"{info.path} changed while it was being read")
-    return model
 
 
 def load_networks(info: ModelInfo) -> VQVAE:
@@ -81,9 +74,12 @@ def load_networks(info: ModelInfo) -> VQVAE:
     from vqcodec.integer_transform import load_integer_transform
     from vqcodec.models import VQVAE
 
-    model = VQVAE(model_config(info.path)).eval()
+    model = VQVAE(model_config(info)).eval()
+    data = _read(info.path)
+    if _core.model_id(data) != info.model_id:
+        raise InvalidModelError(f"{info.path} has changed since it was loaded")
     try:
-        tensors = load(_read(info.path))
+        tensors = load(data)
         load_integer_transform(model, tensors)
         load_integer_prior(model, tensors)
     except (KeyError, RuntimeError) as error:
@@ -91,36 +87,41 @@ def load_networks(info: ModelInfo) -> VQVAE:
     return model
 
 
-def model_config(path: Path) -> ModelConfig:
+def model_config(info: ModelInfo) -> ModelConfig:
     """The networks' shape from a model file's metadata, which must agree with what the runtime reads there."""
-    stored = _metadata(path)
+    stored = json.loads(info.runtime.config)
     try:
         config = from_json(ModelConfig, json.dumps(stored["model"]))
         if architecture.runtime(config) != stored["runtime"]:
             raise ValueError("the networks' and the runtime's shape differ")
     except (KeyError, TypeError, ValueError) as error:
-        raise InvalidModelError(f"{path}: model config: {error}") from error
+        raise InvalidModelError(f"{info.path}: model config: {error}") from error
     return config
 
 
-def _describe(path: Path) -> ModelInfo:
+def _builtin_paths() -> list[Path]:
+    return sorted(BUILTIN.glob("*.safetensors"))
+
+
+def _load(path: Path) -> ModelInfo:
     try:
         stat = path.stat()
     except OSError as error:
         raise ModelMissingError(f"{path}: {error.strerror}") from error
-    return _describe_version(path.resolve(), stat.st_size, stat.st_mtime_ns)
+    with _loading:  # once, though threads may ask at the same time
+        return _load_version(path.resolve(), stat.st_size, stat.st_mtime_ns)
 
 
-@lru_cache(maxsize=64)
-def _describe_version(path: Path, size: int, _modified: int) -> ModelInfo:
-    config = _metadata(path)
+@lru_cache(maxsize=8)
+def _load_version(path: Path, size: int, _modified: int) -> ModelInfo:
     try:
-        runtime = config["runtime"]
-        levels, stride = int(runtime["quality_levels"]), int(runtime["stride"])
+        runtime = _core.Model(_read(path))
+        config = json.loads(runtime.config)
         name, description = str(config["name"]), str(config["description"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise InvalidModelError(f"{path}: config lacks {error}") from error
-    return ModelInfo(name, path, _model_id(_read(path)), size, description, levels, stride)
+        levels, stride = int(config["runtime"]["quality_levels"]), int(config["runtime"]["stride"])
+    except (InvalidModelError, KeyError, TypeError, ValueError, RecursionError) as error:
+        raise InvalidModelError(f"{path} is not a vqcodec model file: {error}") from error
+    return ModelInfo(name, path, runtime.id, size, description, levels, stride, runtime)
 
 
 def _read(path: Path) -> bytes:
@@ -130,24 +131,3 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise ModelMissingError(f"{path}: {error.strerror}") from error
-
-
-def _metadata(path: Path) -> dict[str, Any]:
-    """Config of a model file, from its safetensors header alone."""
-    try:
-        with path.open("rb") as file:
-            (length,) = struct.unpack("<Q", file.read(8))
-            if length > MAX_METADATA_BYTES:
-                raise ValueError("header too long")
-            config = json.loads(json.loads(file.read(length))["__metadata__"]["config"])
-            if not isinstance(config, dict):
-                raise ValueError("config is not an object")
-            return config
-    except OSError as error:
-        raise ModelMissingError(f"{path}: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError, RecursionError, struct.error) as error:
-        raise InvalidModelError(f"{path} is not a vqcodec model file") from error
-
-
-def _model_id(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()[:16]

@@ -125,7 +125,8 @@ fn prove(
             "{name}: shift {shift} of output {row} is above {MAX_SHIFT}"
         )));
     }
-    if weights.iter().any(|weight| weight.unsigned_abs() > MAX_WEIGHT) {
+    let largest = weights.iter().map(|weight| weight.unsigned_abs()).max();
+    if largest > Some(MAX_WEIGHT) {
         return Err(Error::InvalidModel(format!(
             "{name}: a weight of output {row} is above {MAX_WEIGHT} in magnitude"
         )));

@@ -19,7 +19,7 @@ mod _core {
     #[pymodule_export]
     use super::kernel;
     #[pymodule_export]
-    use super::model::{Model, cross_entropy, head_outputs, read_codes, write_file};
+    use super::model::{Model, cross_entropy, head_outputs, model_id, read_codes, write_file};
     #[pymodule_export]
     use super::picture::{analyze, synthesize};
     #[pymodule_export]

@@ -3,6 +3,7 @@
 use numpy::{PyArray2, PyArray3};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
+use vqcodec_core::checksum::ModelId;
 use vqcodec_core::stream::{self, Picture};
 use vqcodec_core::{Limits, Model as CoreModel};
 
@@ -38,6 +39,12 @@ impl Model {
     fn __repr__(&self) -> String {
         format!("Model(id='{}')", self.0.id)
     }
+}
+
+/// See `_core.pyi`.
+#[pyfunction]
+pub fn model_id(py: Python<'_>, data: &[u8]) -> String {
+    py.detach(|| ModelId::of(data)).to_string()
 }
 
 /// See `_core.pyi`.

@@ -22,12 +22,12 @@ pub const TILE: usize = 16;
 /// The environment variable that forces one kernel by its name.
 pub const KERNEL_VARIABLE: &str = "VQCODEC_KERNEL";
 
-/// The weights of a tile of outputs at two neighbouring inputs: number `2 * output + input`.
+/// The weights of a tile of outputs at two neighbouring inputs: a pair for each output.
 ///
 /// It is one cache line, and what multiplies a pair of inputs in one instruction of AVX-512.
 #[derive(Debug, Clone, Copy)]
 #[repr(C, align(64))]
-pub struct Line(pub [i16; 2 * TILE]);
+pub struct Line(pub [[i16; 2]; TILE]);
 
 /// `rows x columns` int16 weights, packed for all kernels: `(tiles, column pairs)` lines, zeros
 /// wherever there is no row or no column.
@@ -45,12 +45,14 @@ impl Matrix {
         let mut lines = Vec::with_capacity((weights.len() / columns).div_ceil(TILE) * pairs);
         for tile in weights.chunks(TILE * columns) {
             let first = lines.len();
-            lines.resize(first + pairs, Line([0; 2 * TILE]));
+            lines.resize(first + pairs, Line([[0; 2]; TILE]));
             for (output, row) in tile.chunks_exact(columns).enumerate() {
-                for (line, pair) in lines[first..].iter_mut().zip(row.chunks(2)) {
-                    for (input, &weight) in pair.iter().enumerate() {
-                        line.0[2 * output + input] = weight;
-                    }
+                let (row, last) = row.as_chunks();
+                for (line, &pair) in lines[first..].iter_mut().zip(row) {
+                    line.0[output] = pair;
+                }
+                if let (Some(line), &[weight]) = (lines.last_mut(), last) {
+                    line.0[output] = [weight, 0];
                 }
             }
         }

@@ -33,9 +33,9 @@ impl Microkernel for Scalar {
 fn sums(lines: &[super::Line], inputs: &[[i16; 2]]) -> [i32; TILE] {
     let mut sums = [0_i32; 2 * TILE];
     for (line, &[even, odd]) in lines.iter().zip(inputs) {
-        for (lane, sum) in sums.iter_mut().enumerate() {
+        for (lane, (sum, &weight)) in sums.iter_mut().zip(line.0.as_flattened()).enumerate() {
             let input = if lane % 2 == 0 { even } else { odd };
-            *sum = sum.wrapping_add(i32::from(line.0[lane]) * i32::from(input));
+            *sum = sum.wrapping_add(i32::from(weight) * i32::from(input));
         }
     }
     std::array::from_fn(|output| sums[2 * output].wrapping_add(sums[2 * output + 1]))
