@@ -3,7 +3,8 @@
     python scripts/integer_loss.py runs/photo ../shared/data/kodak
 
 Float: codes, 8-bit pixels and bits of the float prior, in torch. Integer: codes, pixels
-and cross entropy of the exported model in Rust. One line a quality: means over the images.
+and cross entropy of the exported model in Rust, scales not adapted, as in float. One line a
+quality: means over the images.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ def integer_result(model: _core.Model, image: np.ndarray, position: int) -> tupl
     """Mirror of `float_result` for the exported model."""
     codes = _core.analyze(model, image, position)
     shown = _core.synthesize(model, codes, *image.shape[:2], position)
-    return _core.cross_entropy(model, position, [codes]), psnr(image, shown)
+    return _core.cross_entropy(model, position, [codes], adaptive=False), psnr(image, shown)
 
 
 def main() -> None:
