@@ -108,7 +108,7 @@ def test_usage_errors_end_with_status_2(run: Run, arguments: str) -> None:
     "arguments",
     [
         "encode",
-        "encode a.png --target-bpp 0.3",
+        "encode a.png --target-rate 0.3",
         "encode a.png --lossless",
         "encode a.png --effort 2",
         "encode a.png --device tpu",

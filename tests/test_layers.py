@@ -17,7 +17,7 @@ import vqcodec
 PACKAGE = Path(vqcodec.__file__).parent
 LAYERS = [
     {"errors", "config"},
-    {"architecture", "_core", "files", "modes", "checkpoint"},
+    {"architecture", "_core", "files", "modes", "checkpoint", "target"},
     {"pixels"},
     {"nets", "quantize", "photos", "integers"},
     {"prior"},

@@ -163,8 +163,13 @@ def cross_entropy(
     adapt to the codes: the bits of the network alone.
     """
 
-def analyze(model: Model, pixels: NDArray[np.uint8], quality: int, threads: int = 0) -> NDArray[np.int32]:
-    """Return the codes, int32 (n, h, w), of uint8 (H, W, 3) sRGB pixels; `quality` is in 1/16 of a level."""
+def analyze(
+    model: Model, pixels: NDArray[np.uint8], quality: int, threads: int = 0, dead_zone: int = 0
+) -> NDArray[np.int32]:
+    """Return the codes, int32 (n, h, w), of uint8 (H, W, 3) sRGB pixels; `quality` is in 1/16 of a level.
+
+    Before they are rounded, latents of the integer grid go towards zero by `dead_zone` / 256 (0 to 255).
+    """
 
 def synthesize(
     model: Model, codes: NDArray[np.int32], height: int, width: int, quality: int, threads: int = 0

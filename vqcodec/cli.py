@@ -55,6 +55,8 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="Say nothing but errors.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a file on standard output.")]
 Device = Annotated[Literal["cpu", "cuda"], typer.Option(help="Where the networks run; cuda needs torch.")]
 Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="Encode the images inside folders.")]
+TargetBytes = Annotated[int | None, typer.Option(min=1, help="Best quality whose file has at most so many bytes.")]
+TargetRate = Annotated[float | None, typer.Option("--target-bpp", help="The same in bits per pixel.")]
 Quality = Annotated[float | None, typer.Option("--quality", "-q", help="0 (smallest) to 100 (best), else 50.")]
 NoVerify = Annotated[bool, typer.Option("--no-verify", help="Skip decoding what was encoded.")]
 Format = Annotated[str | None, typer.Option(help="Image format: png (default), webp, tiff, bmp, ppm, jpg.")]
@@ -66,6 +68,8 @@ def encode(
     output: Output = None,
     output_dir: OutputDir = None,
     quality: Quality = None,
+    target_bytes: TargetBytes = None,
+    target_rate: TargetRate = None,
     model: Annotated[str, typer.Option(help="Built-in model by name, or a model file.")] = "photo",
     device: Device = "cpu",
     recursive: Recursive = False,
@@ -80,6 +84,10 @@ def encode(
     _read_ahead(model)
     if quality is not None and not (math.isfinite(quality) and 0 <= quality <= 100):
         usage_error("--quality must lie between 0 and 100")
+    if target_rate is not None and not (math.isfinite(target_rate) and target_rate > 0):
+        usage_error("--target-bpp must be above 0")
+    if sum(option is not None for option in (quality, target_bytes, target_rate)) > 1:
+        usage_error("choose one of --quality, --target-bytes and --target-bpp")
     jobs = _plan(inputs, _destination(output, output_dir, standard), ".vqc", IMAGE_SUFFIXES, recursive)
     if records and jobs[0].target is None:
         usage_error("--json and the encoded bytes cannot both go to standard output")
@@ -93,7 +101,10 @@ def encode(
     def work(job: Job, threads: int) -> tuple[tuple[str, ...], Report]:
         _prepare(job, force, output_dir)
         picture = open_image(job.source or sys.stdin.buffer.read())
-        data, report = codec.encode_report(picture, level, verify=not no_verify, threads=threads)
+        target = target_bytes
+        if target_rate is not None:
+            target = math.floor(target_rate * picture.pixels[..., 0].size / 8)
+        data, report = codec.encode_report(picture, level, target_bytes=target, verify=not no_verify, threads=threads)
         _write(job, data, force=force, reread=not no_verify)
         return picture.notes, report
 
@@ -331,5 +342,6 @@ def _load(model: str, device: str = "cpu") -> Codec:
 
 def _summary(report: Report) -> str:
     entropy, overhead = report.model_bits / 8, 100 * report.overhead
-    size = f"{report.width}x{report.height}, {report.bpp:.3f} bpp, {report.file_bytes} bytes"
+    size = f"{report.width}x{report.height}, quality {report.quality:.3g}, "
+    size += f"{report.bpp:.3f} bpp, {report.file_bytes} bytes"
     return f"{size} (prior's own entropy {entropy:.0f}, {overhead:+.1f} %)"

@@ -6,6 +6,7 @@ decode: bytes -> container -> range coder -> integer prior -> codes -> synthesis
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -17,6 +18,7 @@ from PIL import Image
 from vqcodec import _core, pixels, weights
 from vqcodec.errors import CorruptedError, InvalidInputError
 from vqcodec.pixels import MAX_PIXELS, Picture
+from vqcodec.target import Attempt, largest_within
 
 if TYPE_CHECKING:
     from vqcodec.transform import Transform
@@ -81,10 +83,10 @@ class Codec:
 
         return Transform(weights.load_networks(self.info), self.device)
 
-    def _analyze(self, pixels: np.ndarray, position: int, threads: int) -> np.ndarray:
+    def _analyze(self, pixels: np.ndarray, position: int, dead_zone: int, threads: int) -> np.ndarray:
         if self.device != "cpu":
-            return self._transform.analyze(pixels, position / QUALITY_STEPS)
-        return _core.analyze(self._model, pixels, position, threads)
+            return self._transform.analyze(pixels, position / QUALITY_STEPS, dead_zone / 256.0)
+        return _core.analyze(self._model, pixels, position, threads, dead_zone)
 
     def _synthesize(self, codes: np.ndarray, header: _core.Header, threads: int) -> np.ndarray:
         if self.device != "cpu":
@@ -97,30 +99,49 @@ class Codec:
         image: Picture | Image.Image | np.ndarray,
         quality: float = 50.0,
         *,
+        target_bytes: int | None = None,
         verify: bool = True,
         threads: int = 0,
     ) -> bytes:
-        """Compress an image at quality 0..100; with `verify` the bytes are decoded to codes and compared first."""
-        return self.encode_report(image, quality, verify=verify, threads=threads)[0]
+        """Compress an image at quality 0..100, or into at most `target_bytes` (which then choose the quality).
+
+        With `verify` the bytes are decoded to codes and compared first.
+        """
+        return self.encode_report(image, quality, target_bytes=target_bytes, verify=verify, threads=threads)[0]
 
     def encode_report(
         self,
         image: Picture | Image.Image | np.ndarray,
         quality: float = 50.0,
         *,
+        target_bytes: int | None = None,
         verify: bool = True,
         threads: int = 0,
     ) -> tuple[bytes, Report]:
         """`encode`, and what it came to."""
         picture = image if isinstance(image, Picture) else pixels.from_image(image)
-        height, width = picture.pixels.shape[:2]
-        position = self.position(quality)
-        codes = [self._analyze(picture.pixels, position, threads)]
-        alpha = None if picture.alpha is None else pixels.alpha_to_bytes(picture.alpha)
-        data, bits = _core.write_file(self._model, width, height, position, codes, picture.gray, alpha, threads)
+        attempt = self._attempts(picture, threads)
+        if target_bytes is None:
+            found = attempt(self.position(quality), 0)
+        else:
+            found = largest_within(attempt, self._positions, target_bytes)
+            quality = 100.0 * found.position / max(self._positions - 1, 1)
         if verify:
-            self._verify(data, codes, picture.alpha, threads)
-        return data, Report(width, height, len(data), bits, self.model_id, quality)
+            self._verify(found.data, found.codes, picture.alpha, threads)
+        height, width = picture.pixels.shape[:2]
+        return found.data, Report(width, height, len(found.data), found.bits, self.model_id, quality)
+
+    def _attempts(self, picture: Picture, threads: int) -> Callable[[int, int], Attempt]:
+        """What encodes a picture at a quality position with a dead zone."""
+        height, width = picture.pixels.shape[:2]
+        alpha = None if picture.alpha is None else pixels.alpha_to_bytes(picture.alpha)
+
+        def attempt(position: int, dead_zone: int) -> Attempt:
+            codes = [self._analyze(picture.pixels, position, dead_zone, threads)]
+            data, bits = _core.write_file(self._model, width, height, position, codes, picture.gray, alpha, threads)
+            return Attempt(position, codes, data, bits)
+
+        return attempt
 
     def decode(self, data: bytes, *, max_pixels: int = MAX_PIXELS, threads: int = 0) -> np.ndarray:
         """Mirror of `encode`: an uint8 array of the shape that was encoded."""
@@ -146,7 +167,12 @@ class Codec:
         """The header's quality byte for a quality of 0..100."""
         if not 0.0 <= quality <= 100.0:
             raise InvalidInputError(f"quality {quality} is not between 0 and 100")
-        return round(quality / 100.0 * (self.info.quality_levels - 1) * QUALITY_STEPS)
+        return round(quality / 100.0 * (self._positions - 1))
+
+    @property
+    def _positions(self) -> int:
+        """Quality positions, both ends included."""
+        return (self.info.quality_levels - 1) * QUALITY_STEPS + 1
 
     def _verify(self, data: bytes, codes: list[np.ndarray], alpha: np.ndarray | None, threads: int) -> None:
         again = self.codes(data, threads=threads)

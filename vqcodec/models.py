@@ -54,9 +54,12 @@ class VQVAE(nn.Module):
             self.embedding = nn.Parameter(torch.randn(groups, config.codebook_size, config.embedding))
         self.prior = ContextPrior(config)
 
-    def analyze(self, images: Tensor, level: Tensor) -> Tensor:
-        """Codes of images: int64 (B, N, h, w)."""
-        return self.quantizer.codes(self._latents(images, level)).long()
+    def analyze(self, images: Tensor, level: Tensor, dead_zone: float = 0.0) -> Tensor:
+        """Codes of images: int64 (B, N, h, w); on the grid, latents first go towards zero by up to `dead_zone`."""
+        latents = self._latents(images, level)
+        if self.config.quantizer == "grid":
+            latents = latents - latents.clamp(-dead_zone, dead_zone)
+        return self.quantizer.codes(latents).long()
 
     def synthesize(self, codes: Tensor, level: Tensor) -> Tensor:
         """Images (B, 3, H, W) float in [0, 1] of codes (B, N, h, w)."""

@@ -27,8 +27,8 @@ class Transform:
         self.stride = model.config.stride
         self.margin = model.config.reach + 1
 
-    def analyze(self, pixels: np.ndarray, level: float) -> np.ndarray:
-        """Codes (N, ceil(H/stride), ceil(W/stride)) int32 of pixels (H, W, 3) uint8 at a quality position."""
+    def analyze(self, pixels: np.ndarray, level: float, dead_zone: float = 0.0) -> np.ndarray:
+        """Codes (N, ceil(H/stride), ceil(W/stride)) int32 of pixels (H, W, 3) uint8: see `VQVAE.analyze`."""
         padded = pad_to_multiple(pixels, self.stride)
         height, width = padded.shape[0] // self.stride, padded.shape[1] // self.stride
         codes = np.empty((sum(self.model.config.slices), height, width), np.int32)
@@ -36,7 +36,7 @@ class Transform:
             for window in windows(height, width, CORE, self.margin):
                 cut = np.ascontiguousarray(padded[self._pixels(window.region)])
                 images = torch.from_numpy(cut).to(self.device).permute(2, 0, 1)[None].float() / 255.0
-                found = self.model.analyze(images, self._level(level))[0]
+                found = self.model.analyze(images, self._level(level), dead_zone)[0]
                 rows, columns = window.inner
                 codes[:, window.core[0], window.core[1]] = found[:, rows, columns].to(torch.int32).cpu().numpy()
         return codes

@@ -9,12 +9,13 @@ use crate::threads::with_threads;
 use crate::transform::Transform;
 
 /// The codes of `(height, width, 3)` sRGB pixels at a `quality` position; the result does not
-/// depend on `threads` (0: as many as there are cores).
+/// depend on `threads` (0: as many as there are cores). A `dead_zone` above 0, in 1/256, makes
+/// codes cheaper and coarser: see [`Quantizer::quantize`](crate::quantizer::Quantizer::quantize).
 pub fn analyze(
     model: &Model,
     pixels: &[u8],
     [height, width]: [usize; 2],
-    quality: u8,
+    (quality, dead_zone): (u8, u8),
     threads: usize,
 ) -> Result<CodeGrid> {
     let transform = check(model, [height, width], quality)?;
@@ -22,7 +23,7 @@ pub fn analyze(
     if height.checked_mul(width).and_then(|size| size.checked_mul(3)) != Some(pixels.len()) {
         return Err(Error::InvalidInput(format!("the pixels are not {height} x {width} x 3")));
     }
-    with_threads(threads, || transform.analyze(pixels, height, width, quality))
+    with_threads(threads, || transform.analyze(pixels, (height, width), quality, dead_zone))
 }
 
 /// Mirror of `analyze`: `(height, width, 3)` sRGB pixels of codes.

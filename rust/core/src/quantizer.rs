@@ -35,10 +35,15 @@ impl Quantizer {
     }
 
     /// The codes of the latents of one position; `latents` have `bits` fractional ones.
-    pub fn quantize(&self, latents: &[i64], bits: u32, codes: &mut [i32]) {
+    ///
+    /// On the grid, latents first go towards zero by up to `dead_zone` / 256, which makes codes
+    /// cheaper; codebooks have no zero.
+    pub fn quantize(&self, latents: &[i64], bits: u32, dead_zone: u8, codes: &mut [i32]) {
         match self {
             Self::Grid => {
+                let dead_zone = i64::from(dead_zone) << (bits - 8);
                 for (&latent, code) in latents.iter().zip(codes) {
+                    let latent = latent - latent.clamp(-dead_zone, dead_zone);
                     let nearest = (latent + ((1 << bits) >> 1)) >> bits;
                     *code = nearest.clamp(-CODE_LIMIT, CODE_LIMIT) as i32;
                 }
@@ -89,4 +94,27 @@ fn nearest(latent: &[i64], book: &[i16], bits: u32) -> usize {
     };
     let distances = book.chunks_exact(latent.len()).map(distance);
     distances.enumerate().min_by_key(|&(_, distance)| distance).map_or(0, |(index, _)| index)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_dead_zone_rounds_towards_zero(latent in -(1_i64 << 30)..1 << 30, dead_zone: u8) {
+            let code = |dead_zone| {
+                let mut codes = [0];
+                Quantizer::Grid.quantize(&[latent], 16, dead_zone, &mut codes);
+                i64::from(codes[0])
+            };
+            let (plain, shrunk) = (code(0), code(dead_zone));
+            prop_assert!((2 * (plain << 16) - 2 * latent).abs() <= 1 << 16 || plain.abs() == CODE_LIMIT);
+            prop_assert!(shrunk.abs() <= plain.abs() && plain.abs() <= shrunk.abs() + 1);
+            if latent.abs() < (1 << 15) + (i64::from(dead_zone) << 8) {
+                prop_assert_eq!(shrunk, 0);
+            }
+        }
+    }
 }

@@ -100,16 +100,24 @@ impl Transform {
         Self { kernel, ..self }
     }
 
-    /// The codes of `(height, width, 3)` pixels at a quality position. Parallel iterators inside
+    /// The codes of `(height, width, 3)` pixels at a quality position, with the dead zone of
+    /// [`Quantizer::quantize`]. Parallel iterators inside
     /// run in the caller's thread pool; the picture is continued by its last row and column.
-    pub fn analyze(&self, pixels: &[u8], height: usize, width: usize, quality: u8) -> CodeGrid {
+    pub fn analyze(
+        &self,
+        pixels: &[u8],
+        (height, width): (usize, usize),
+        quality: u8,
+        dead_zone: u8,
+    ) -> CodeGrid {
         let (rows, columns) = (height.div_ceil(self.stride), width.div_ceil(self.stride));
         let variables = self.analysis.gain.channels() / self.quantizer.width();
         let mut codes = CodeGrid::zeros([variables, rows, columns]);
         let margin = self.analysis.margin(self.stride);
         for core in tiles(rows, columns, CORE) {
             let region = grow(core, margin, rows, columns);
-            let found = self.analyze_window(pixels, (height, width), core, region, quality);
+            let found =
+                self.analyze_window(pixels, (height, width), (core, region), (quality, dead_zone));
             codes.set_tile(core, &found);
         }
         codes
@@ -119,9 +127,8 @@ impl Transform {
         &self,
         pixels: &[u8],
         size: (usize, usize),
-        core: Tile,
-        region: Tile,
-        quality: u8,
+        (core, region): (Tile, Tile),
+        (quality, dead_zone): (u8, u8),
     ) -> CodeGrid {
         let Self { analysis, quantizer, kernel, .. } = self;
         let grid = centred(pixels, size, region, self.stride);
@@ -144,7 +151,7 @@ impl Transform {
                 for ((latent, &sum), gain) in latents.iter_mut().zip(sums).zip(&gains) {
                     *latent = i64::from(sum) * gain;
                 }
-                quantizer.quantize(&latents, GAIN_BITS + VALUE_BITS, codes);
+                quantizer.quantize(&latents, GAIN_BITS + VALUE_BITS, dead_zone, codes);
             }
         });
         CodeGrid::from_positions([variables, core.height, core.width], &codes)

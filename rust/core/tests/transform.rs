@@ -101,8 +101,8 @@ fn windows_leave_no_seams() {
         };
         let all = pixels(size[0], size[1]);
         let part = crop(&all, [1, size[0], size[1], 3], axis, first * STRIDE, short * STRIDE);
-        let whole = analyze(&model, &all, size, 5, 2).unwrap();
-        let part = analyze(&model, &part, short_size, 5, 2).unwrap();
+        let whole = analyze(&model, &all, size, (5, 0), 2).unwrap();
+        let part = analyze(&model, &part, short_size, (5, 0), 2).unwrap();
         assert_eq!([whole.shape(), part.shape()], [[5, h, w], [5, sh, sw]]);
         assert!(middle(&whole, first + margin) == middle(&part, margin));
         assert!(middle(&whole, first + margin) != middle(&whole, first + margin + 1));
@@ -129,7 +129,7 @@ fn threads_and_kernels_do_not_matter() {
         for kernel in Kernel::available() {
             let model = load(&parts).with_kernel(kernel);
             for threads in [1, 2, 5] {
-                let codes = analyze(&model, &pixels, size, 21, threads).unwrap();
+                let codes = analyze(&model, &pixels, size, (21, 0), threads).unwrap();
                 let shown = synthesize(&model, &codes, size, 21, threads).unwrap();
                 results.push((codes, shown));
             }
@@ -152,7 +152,7 @@ fn extremes_do_not_overflow() {
         }
         let model = load(&parts);
         for pixels in [vec![0; 300], vec![255; 300], pixels(10, 10)] {
-            let codes = analyze(&model, &pixels, [10, 10], 32, 1).unwrap();
+            let codes = analyze(&model, &pixels, [10, 10], (32, 0), 1).unwrap();
             synthesize(&model, &codes, [10, 10], 32, 1).unwrap();
         }
         synthesize(&model, &codes([5, 5, 5], largest), [10, 10], 7, 1).unwrap();
@@ -189,7 +189,10 @@ fn pictures_of_too_many_codes_are_refused() {
     }
     let model = load(&parts);
     let pixels = vec![0; 520 * 520 * 3];
-    assert!(matches!(analyze(&model, &pixels, [520, 520], 0, 1), Err(Error::OverLimit { .. })));
+    assert!(matches!(
+        analyze(&model, &pixels, [520, 520], (0, 0), 1),
+        Err(Error::OverLimit { .. })
+    ));
 }
 
 /// `(path below the transform, new value, part of the reason)`
@@ -408,7 +411,7 @@ proptest! {
         });
         match Model::load(&parts.file()) {
             Ok(model) => {
-                let codes = analyze(&model, &pixels(5, 7), [5, 7], 3, 1).unwrap();
+                let codes = analyze(&model, &pixels(5, 7), [5, 7], (3, 0), 1).unwrap();
                 synthesize(&model, &codes, [5, 7], 3, 1).unwrap();
             }
             Err(error) => prop_assert!(matches!(error, Error::InvalidModel(_)), "{}", error),
@@ -431,7 +434,7 @@ proptest! {
             bytes[place] = byte;
         }
         if let Ok(model) = Model::load(&parts.file()) {
-            let codes = analyze(&model, &pixels(5, 7), [5, 7], 3, 1).unwrap();
+            let codes = analyze(&model, &pixels(5, 7), [5, 7], (3, 0), 1).unwrap();
             synthesize(&model, &codes, [5, 7], 3, 1).unwrap();
         }
     }

@@ -10,21 +10,22 @@ use crate::model::{Model, thread_count};
 
 /// See `_core.pyi`.
 #[pyfunction]
-#[pyo3(signature = (model, pixels, quality, threads = 0))]
+#[pyo3(signature = (model, pixels, quality, threads = 0, dead_zone = 0))]
 pub fn analyze<'py>(
     py: Python<'py>,
     model: &Model,
     pixels: &Bound<'py, PyAny>,
     quality: u8,
     threads: i64,
+    dead_zone: u8,
 ) -> PyResult<Bound<'py, PyArray3<i32>>> {
     let ([height, width, colours], pixels) = copy::<u8, 3>("pixels", "(h, w, 3)", pixels)?;
     if colours != 3 {
         return Err(invalid_input(format!("pixels: expected 3 colours, not {colours}")));
     }
     let threads = thread_count(threads)?;
-    let codes =
-        py.detach(|| picture::analyze(&model.0, &pixels, [height, width], quality, threads));
+    let (size, quality) = ([height, width], (quality, dead_zone));
+    let codes = py.detach(|| picture::analyze(&model.0, &pixels, size, quality, threads));
     to_array(py, codes.map_err(to_python)?)
 }
 

@@ -1,0 +1,56 @@
+"""Hit a file size: the highest quality whose file fits, then a dead zone between two qualities.
+
+File sizes rise with the quality position, by 1 to 5 % from one to the next; what lies between is reached from
+above, by rounding latents towards zero a little more than to the nearest code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from vqcodec.errors import InvalidInputError
+
+CLOSE = 0.99  # of the target: good enough
+WIDEST = 96  # dead zone in 1/256: shrinks a file by 10 % and more
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One way to encode a picture: `position` of the quality, `codes` and the whole file; `bits` of their entropy."""
+
+    position: int
+    codes: list[np.ndarray]
+    data: bytes
+    bits: float
+
+
+def largest_within(attempt: Callable[[int, int], Attempt], positions: int, target_bytes: int) -> Attempt:
+    """The attempt (of a quality position below `positions` and a dead zone) nearest to `target_bytes` from below.
+
+    InvalidInputError where even the lowest quality takes more.
+    """
+
+    def fitting(tries: Callable[[int], Attempt], count: int) -> Attempt | None:
+        """The last of `count` tries that fits, their sizes rising."""
+        best, low, high = None, 0, count
+        while low < high and not (best and len(best.data) >= CLOSE * target_bytes):
+            middle = (low + high) // 2
+            tried = tries(middle)
+            if len(tried.data) <= target_bytes:
+                best, low = tried, middle + 1
+            else:
+                high = middle
+        return best
+
+    best = fitting(lambda position: attempt(position, 0), positions)
+    if best is None:
+        smallest = len(attempt(0, 0).data)
+        raise InvalidInputError(f"the smallest file takes {smallest} bytes, over the target of {target_bytes}")
+    if len(best.data) >= CLOSE * target_bytes or best.position == positions - 1:
+        return best
+    above = best.position + 1
+    between = fitting(lambda step: attempt(above, WIDEST - step), WIDEST)
+    return max((one for one in (best, between) if one), key=lambda one: len(one.data))
