@@ -35,6 +35,7 @@ class ModelConfig:
     lambda_min: float = 0.0005
     lambda_max: float = 0.035
     slices: tuple[int, ...] = (12, 28, 56, 96)  # coding order of the channels, PCA order within
+    coarse_slices: tuple[int, ...] = ()  # the same of a coarse level at twice the stride; empty: one level
     prior_hidden: int = 160
     codebook_size: int = 512  # codebook quantiser: K
     codebook_width: int = 64  # codebook quantiser: D
@@ -43,7 +44,8 @@ class ModelConfig:
     def __post_init__(self) -> None:
         """Raise ValueError for a shape that no model has: a model file may come from anywhere."""
         counts = {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.type == "int"}
-        for name, value in {**counts, **{f"slices[{i}]": size for i, size in enumerate(self.slices)}}.items():
+        slices = {f"slices[{i}]": size for i, size in enumerate(self.slices + self.coarse_slices)}
+        for name, value in {**counts, **slices}.items():
             if type(value) is not int or not 1 <= value <= MAX_COUNT:
                 raise ValueError(f"{name} must be a whole number of 1 to {MAX_COUNT}, not {value!r}")
         if self.transform not in ("residual", "plain") or self.quantizer not in ("grid", "codebook"):
@@ -56,6 +58,16 @@ class ModelConfig:
             raise ValueError("the plain transform goes with one codebook")
         if not plain and width != self.channels:
             raise ValueError(f"{self.channels} channels cannot be cut into slices {self.slices}")
+
+    @property
+    def coarse_channels(self) -> int:
+        """Latent channels of the coarse level; 0 where there is none."""
+        return sum(self.coarse_slices) * (self.codebook_width if self.quantizer == "codebook" else 1)
+
+    @property
+    def multiple(self) -> int:
+        """What the sides of a picture are padded to multiples of: the stride of the coarsest level."""
+        return self.stride * (2 if self.coarse_slices else 1)
 
     @property
     def reach(self) -> int:

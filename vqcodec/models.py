@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from vqcodec.coarse import CoarseLevel
 from vqcodec.config import ModelConfig
 from vqcodec.nets import (
     UNIT_STEP,
@@ -17,7 +19,9 @@ from vqcodec.nets import (
     ResidualSynthesis,
 )
 from vqcodec.prior import ContextPrior, categorical_bits, logistic_bits
-from vqcodec.quantize import CodebookQuantizer, GridQuantizer, rows_of
+from vqcodec.quantize import CodebookQuantizer, GridQuantizer, make_quantizer, rows_of
+
+COARSE_WEIGHT = 0.1  # of the coarse picture's distortion in the loss
 
 
 class Losses(NamedTuple):
@@ -30,10 +34,11 @@ class Losses(NamedTuple):
 
 
 class VQVAE(nn.Module):
-    """One-level VQ-VAE with a context prior.
+    """VQ-VAE of one or two levels with context priors.
 
-    Images are (B, 3, H, W) float in [0, 1], H and W multiples of `config.stride`; `level` (B,) float
-    is the quality position in [0, quality_levels - 1]; codes are (B, N, H/stride, W/stride).
+    Images are (B, 3, H, W) float in [0, 1], H and W multiples of `config.multiple`; `level` (B,) float
+    is the quality position in [0, quality_levels - 1]; codes are a list, coarse to fine, of
+    (B, N, H/stride, W/stride), the coarse level's stride being twice `config.stride`.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -45,53 +50,102 @@ class VQVAE(nn.Module):
         width = config.codebook_width if plain else config.channels
         self.analysis_gain = LevelGain(config.quality_levels, width)
         self.synthesis_gain = LevelGain(config.quality_levels, width)
-        self.quantizer: GridQuantizer | CodebookQuantizer
-        if config.quantizer == "grid":
-            self.quantizer = GridQuantizer()
-        else:
+        self.quantizer = make_quantizer(config, config.slices)
+        if config.quantizer == "codebook":
             groups = sum(config.slices)
-            self.quantizer = CodebookQuantizer(groups, config.codebook_size, config.codebook_width)
             self.embedding = nn.Parameter(torch.randn(groups, config.codebook_size, config.embedding))
-        self.prior = ContextPrior(config)
+        self.coarse: CoarseLevel | None = None
+        condition = 0
+        if config.coarse_slices:
+            features = config.channels if plain else config.analysis_coarse_width
+            self.coarse = CoarseLevel(config, features, width)
+            condition = sum(config.coarse_slices) * self.coarse.prior.features
+        self.prior = ContextPrior(config, config.slices, condition)
 
-    def analyze(self, images: Tensor, level: Tensor, dead_zone: float = 0.0) -> Tensor:
-        """Codes of images: int64 (B, N, h, w); on the grid, latents first go towards zero by up to `dead_zone`."""
-        latents = self._latents(images, level)
-        if self.config.quantizer == "grid":
-            latents = latents - latents.clamp(-dead_zone, dead_zone)
-        return self.quantizer.codes(latents).long()
+    def analyze(self, images: Tensor, level: Tensor, dead_zone: float = 0.0) -> list[Tensor]:
+        """Codes of images, int64; on the grid, latents first go towards zero by up to `dead_zone`."""
 
-    def synthesize(self, codes: Tensor, level: Tensor) -> Tensor:
-        """Images (B, 3, H, W) float in [0, 1] of codes (B, N, h, w)."""
-        return self._images(self.quantizer.lookup(codes), level).clamp(0.0, 1.0)
+        def nearest(quantizer: GridQuantizer | CodebookQuantizer, latents: Tensor) -> Tensor:
+            if self.config.quantizer == "grid":
+                latents = latents - latents.clamp(-dead_zone, dead_zone)
+            return quantizer.codes(latents).long()
 
-    def code_bits(self, codes: Tensor, level: Tensor) -> Tensor:
-        """Bits (B, N, h, w) of every code under the float prior."""
-        known = codes.float() if self.config.quantizer == "grid" else codes
+        images = images - 0.5
+        features = self.analysis.trunk(images, level)
+        latents = self.analysis.head(images, features)
+        if self.coarse is None:
+            return [nearest(self.quantizer, latents * self.analysis_gain(level))]
+        coarse = nearest(self.coarse.quantizer, self.coarse.latents(images, features, level))
+        latents = latents - self.coarse.prediction(self.coarse.quantizer.lookup(coarse), level)
+        return [coarse, nearest(self.quantizer, latents * self.analysis_gain(level))]
+
+    def synthesize(self, codes: Sequence[Tensor], level: Tensor) -> Tensor:
+        """Images (B, 3, H, W) float in [0, 1] of the codes of all levels, or of the coarse one alone."""
+        latents: Tensor | float = 0.0
+        if self.coarse is not None:
+            latents = self.coarse.prediction(self.coarse.quantizer.lookup(codes[0]), level)
+        if len(codes) == len(self.level_slices):
+            latents = latents + self.quantizer.lookup(codes[-1]) * self.synthesis_gain(level)
+        assert isinstance(latents, Tensor)
+        return (self.synthesis(latents, level) + 0.5).clamp(0.0, 1.0)
+
+    def code_bits(self, codes: Sequence[Tensor], level: Tensor) -> list[Tensor]:
+        """Bits of every code of every level under the float priors, shapes as the codes."""
+        known = [grid.float() if self.config.quantizer == "grid" else grid for grid in codes]
         return self._bits(known, known, level)
+
+    @property
+    def level_slices(self) -> list[tuple[int, ...]]:
+        """The slices of each level, coarse to fine."""
+        return [slices for slices in (self.config.coarse_slices, self.config.slices) if slices]
 
     def forward(self, images: Tensor, level: Tensor, rate_exponent: float) -> Losses:
         """Training loss: mean over images of weight(level) * (bpp + lambda * 255^2 * MSE), plus the quantiser's."""
-        quantized = self.quantizer(self._latents(images, level))
-        decoded = self._images(quantized.latents, level)
+        images = images - 0.5
+        features = self.analysis.trunk(images, level)
+        latents = self.analysis.head(images, features)
+        found, prediction = [], None
+        if self.coarse is not None:
+            found.append(self.coarse.quantizer(self.coarse.latents(images, features, level)))
+            prediction = self.coarse.prediction(found[0].latents, level)
+            latents = latents - prediction
+        found.append(self.quantizer(latents * self.analysis_gain(level)))
+        latents = found[-1].latents * self.synthesis_gain(level)
+        if prediction is not None:
+            latents = latents + prediction
+        mse = (self.synthesis(latents, level) - images).square().mean((1, 2, 3))
         pixels = images.shape[2] * images.shape[3]
-        bpp = self._bits(quantized.soft, quantized.codes, level).sum((1, 2, 3)) / pixels
-        mse = (decoded - images).square().mean((1, 2, 3))
+        bits = self._bits([one.soft for one in found], [one.codes for one in found], level)
+        bpp = torch.stack([level_bits.sum((1, 2, 3)) for level_bits in bits]).sum(0) / pixels
         lam = self.config.lambda_at(level)
-        cost = (lam / 0.0057) ** rate_exponent * (bpp + lam * 65025.0 * mse)
-        return Losses(cost.mean() + quantized.loss, bpp, mse, quantized.log)
+        weight = (lam / 0.0057) ** rate_exponent
+        total = (weight * (bpp + lam * 65025.0 * mse)).mean() + sum(one.loss for one in found)
+        if prediction is not None:
+            total = total + COARSE_WEIGHT * self._coarse_cost(images, prediction, level, weight * lam)
+        log = {key: value for one in reversed(found) for key, value in one.log.items()}  # the fine level's last
+        return Losses(total, bpp, mse, log)
 
-    def _latents(self, images: Tensor, level: Tensor) -> Tensor:
-        return self.analysis(images - 0.5, level) * self.analysis_gain(level)
+    def _coarse_cost(self, images: Tensor, prediction: Tensor, level: Tensor, weight: Tensor) -> Tensor:
+        """What the coarse picture lacks, from every fourth image: only the synthesis learns from it."""
+        chosen = slice(None, None, 4)
+        shown = self.synthesis(prediction[chosen].detach(), level[chosen])
+        return (weight[chosen] * 65025.0 * (shown - images[chosen]).square().mean((1, 2, 3))).mean()
 
-    def _images(self, latents: Tensor, level: Tensor) -> Tensor:
-        return self.synthesis(latents * self.synthesis_gain(level), level) + 0.5
+    def _bits(self, values: Sequence[Tensor], codes: Sequence[Tensor], level: Tensor) -> list[Tensor]:
+        """Bits of `values` (the codes, or the grid's noisy ones) when the priors see `codes` before them."""
+        if self.coarse is None:
+            return [self._level_bits(values[0], self.prior(self._prior_features(codes[0]), level))]
+        condition = self.coarse.prior_features(codes[0])
+        coarse = self._level_bits(values[0], self.coarse.prior(condition, level))
+        fine = self._level_bits(values[1], self.prior(self._prior_features(codes[1]), level, condition))
+        return [coarse, fine]
 
-    def _bits(self, values: Tensor, codes: Tensor, level: Tensor) -> Tensor:
-        """Bits of `values` (the codes, or the grid's noisy ones) when the prior sees `codes` before them."""
-        if self.config.quantizer == "grid":
-            return logistic_bits(values, self.prior(codes, level))
-        return categorical_bits(values, self.prior(rows_of(self.embedding, codes), level))
+    def _prior_features(self, codes: Tensor) -> Tensor:
+        return codes if self.config.quantizer == "grid" else rows_of(self.embedding, codes)
+
+    def _level_bits(self, values: Tensor, parameters: Tensor) -> Tensor:
+        grid = self.config.quantizer == "grid"
+        return logistic_bits(values, parameters) if grid else categorical_bits(values, parameters)
 
 
 @torch.no_grad()
@@ -114,8 +168,43 @@ def start_from_pca(model: VQVAE, patches: Tensor) -> None:
     if config.quantizer == "grid":
         model.analysis_gain.log_gain.copy_((UNIT_STEP / steps).log()[:, None].expand(-1, config.channels))
         model.synthesis_gain.log_gain.copy_(-model.analysis_gain.log_gain)
-        log2_scale = (0.55 * sigma[None, :] / steps[:, None]).log2().clamp(-3.0, 8.0)
-        start = 0
-        for size, block in zip(config.slices, model.prior.blocks(), strict=True):
-            block.head_bias[:, size:] = log2_scale[:, start : start + size]
-            start += size
+        _start_scales(model.prior, sigma[None, :] / steps[:, None])
+    if model.coarse is not None:
+        start_coarse(model, model.coarse)
+
+
+@torch.no_grad()
+def start_coarse(model: VQVAE, coarse: CoarseLevel) -> None:
+    """Let a coarse level begin as the Haar transform of the lowest fine latents, 2x2 positions by 2x2.
+
+    It then foretells them but for its own rounding; the first quarter of its channels are their means.
+    """
+    analysis, synthesis = model.analysis, model.synthesis
+    assert isinstance(analysis, ResidualAnalysis) and isinstance(synthesis, ResidualSynthesis) and coarse.skip
+    channels = model.config.coarse_channels
+    lowest = -(-channels // 4)
+    signs = torch.tensor([[1, 1, 1, 1], [1, -1, 1, -1], [1, 1, -1, -1], [1, -1, -1, 1]]) / 2.0
+    haar = signs.view(4, 2, 2)
+    patch = analysis.skip.weight[:lowest].view(lowest, 3, 16, 16)
+    skip = torch.einsum("bij,kcyx->bkciyjx", haar, patch)  # the same patch in each of 2x2 blocks
+    coarse.skip.weight.copy_(skip.reshape(4 * lowest, -1)[:channels, :, None, None])
+    up = torch.zeros(4 * lowest, synthesis.skip.in_channels, 2, 2)
+    for channel in range(lowest):
+        up[channel::lowest, channel] = haar
+    coarse.up.weight.copy_(up[:channels].flatten(1).T[:, :, None, None])
+    nn.init.zeros_(coarse.up.bias)
+    own = torch.arange(4 * lowest)[:channels] % lowest
+    coarse.analysis_gain.log_gain.copy_(model.analysis_gain.log_gain[:, own])
+    coarse.synthesis_gain.log_gain.copy_(-model.analysis_gain.log_gain[:, own])
+    if model.config.quantizer == "grid":
+        sigma = (synthesis.spread[own] ** 2 - 1.0).clamp(min=1e-4).sqrt()
+        bands = torch.where(torch.arange(channels) < lowest, 1.9, 0.4)  # means keep most of the energy
+        _start_scales(coarse.prior, bands * sigma * coarse.analysis_gain.log_gain.exp())
+
+
+def _start_scales(prior: ContextPrior, sigma: Tensor) -> None:
+    """Let the scales of a grid's prior begin at those of codes with deviations `sigma` (levels, channels)."""
+    log2_scale = (0.55 * sigma).log2().clamp(-3.0, 8.0)
+    parts = log2_scale.split(list(prior.sizes), 1)
+    for size, block, part in zip(prior.sizes, prior.blocks(), parts, strict=True):
+        block.head_bias[:, size:] = part

@@ -82,9 +82,14 @@ class ResidualAnalysis(nn.Module):
         self.coarse = residual_blocks(coarse, config.analysis_coarse_blocks)
         self.out = zero_init(nn.Conv2d(coarse, config.channels, 1))
 
-    def forward(self, images: Tensor, level: Tensor) -> Tensor:
+    def trunk(self, images: Tensor, level: Tensor) -> Tensor:
+        """Features (B, analysis_coarse_width, h, w) for the heads of all levels."""
         x = self.stem(F.pixel_unshuffle(images * self.input_scale, 8)) * self.stem_gain(level)
-        correction = self.out(self.coarse(self.down(self.fine(x))))
+        return self.coarse(self.down(self.fine(x)))
+
+    def head(self, images: Tensor, features: Tensor) -> Tensor:
+        """Latents of images and their features."""
+        correction = self.out(features)
         with torch.autocast(images.device.type, enabled=False):
             linear = self.skip(F.pixel_unshuffle(images, 16)) / UNIT_STEP
             return linear + correction.float()
@@ -130,9 +135,13 @@ class PlainAnalysis(nn.Module):
         self.blocks = residual_blocks(width, 2)
         self.out = nn.Conv2d(width, config.codebook_width, 1)
 
-    def forward(self, images: Tensor, level: Tensor) -> Tensor:
-        x = clipped_relu(self.down2(clipped_relu(self.down1(images))))
-        return self.out(self.blocks(self.down3(x))).float()
+    def trunk(self, images: Tensor, level: Tensor) -> Tensor:
+        """Features (B, channels, h, w) for the heads of all levels."""
+        return self.blocks(self.down3(clipped_relu(self.down2(clipped_relu(self.down1(images))))))
+
+    def head(self, images: Tensor, features: Tensor) -> Tensor:
+        """Latents of images and their features."""
+        return self.out(features).float()
 
 
 class PlainSynthesis(nn.Module):

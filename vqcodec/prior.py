@@ -5,11 +5,16 @@ four interleaved grids, of which the first is coded position by position and the
 neighbour coded before; later slices in two checkerboard halves that see all earlier slices around them.
 One masked pass gives all parameters, because only the first layer looks at neighbours.
 
-Shapes: features (B, sum(slices) * E, h, w) float holding small integers, h and w even; parameters
+The fine level of a hierarchy sees the coarse level's codes in every slice, as if they were an earlier one.
+
+Shapes: features (B, sum(slices) * E, h, w) float holding small integers; condition (B, C, h/2, w/2) the features
+of a coarse level, None without one; parameters
 (B, sum(slices), P, h, w) float, P = 2 (mean, log2 scale) for the grid or K logits in log2 units.
 """
 
 from __future__ import annotations
+
+import itertools
 
 import torch
 from torch import Tensor, nn
@@ -81,13 +86,15 @@ class TapConv(nn.Module):
 class PriorSlice(nn.Module):
     """One slice of variables: context convolutions per step, then a 1x1 tail shared by the steps."""
 
-    def __init__(self, config: ModelConfig, slice_index: int, features: int, outputs: int) -> None:
+    def __init__(
+        self, config: ModelConfig, own: int, outputs: int, *, earlier: int = 0, condition: int = 0
+    ) -> None:
         super().__init__()
         hidden, levels = config.prior_hidden, config.quality_levels
-        sizes = config.slices
-        self.first = slice_index == 0
-        own = sizes[slice_index] * features
-        earlier = sum(sizes[:slice_index]) * features
+        self.first = earlier == 0
+        self.condition = TapConv(CROSS_TAPS, condition, hidden) if condition else None
+        if self.condition is not None:
+            nn.init.zeros_(self.condition.weight)  # so that a one-level prior can grow a coarse level
         if self.first:
             self.contexts = nn.ModuleList(
                 [
@@ -108,9 +115,11 @@ class PriorSlice(nn.Module):
         nn.init.zeros_(self.head.weight)
         self.head_bias = nn.Parameter(torch.zeros(levels, outputs))
 
-    def forward(self, earlier: Tensor, own: Tensor, weights: Tensor) -> Tensor:
+    def forward(self, earlier: Tensor, own: Tensor, weights: Tensor, condition: Tensor | None) -> Tensor:
         bias = torch.einsum("bl,slh->sbh", weights, self.context_bias)[..., None, None]
         x = self._first_context(own, bias) if self.first else self._later_context(earlier, own, bias)
+        if self.condition is not None:
+            x = x + self.condition(condition)
         x = clip(x)
         x = clip(self.hidden1(x))
         x = clip(self.hidden2(x))
@@ -144,29 +153,39 @@ def checkerboard(x: Tensor) -> Tensor:
 class ContextPrior(nn.Module):
     """Parameters of every code's distribution from the codes before it, at a quality position."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, sizes: tuple[int, ...], condition: int = 0) -> None:
         super().__init__()
         grid = config.quantizer == "grid"
-        self.sizes = config.slices
+        self.sizes = sizes
         self.levels = config.quality_levels
         self.features = 1 if grid else config.embedding
         self.parameters_per_code = 2 if grid else config.codebook_size
+        starts = itertools.accumulate(sizes, initial=0)
         self.slices = nn.ModuleList(
-            PriorSlice(config, i, self.features, size * self.parameters_per_code) for i, size in enumerate(self.sizes)
+            PriorSlice(
+                config,
+                size * self.features,
+                size * self.parameters_per_code,
+                earlier=start * self.features,
+                condition=condition,
+            )
+            for size, start in zip(sizes, starts, strict=False)
         )
 
-    def forward(self, features: Tensor, level: Tensor) -> Tensor:
+    def forward(self, features: Tensor, level: Tensor, condition: Tensor | None = None) -> Tensor:
         height, width = features.shape[2:]
         features = F.pad(features, (0, width % 2, 0, height % 2)).clamp(-FEATURE_LIMIT, FEATURE_LIMIT)
+        if condition is not None:
+            condition = F.interpolate(condition.clamp(-FEATURE_LIMIT, FEATURE_LIMIT), scale_factor=2, mode="nearest")
         weights = hat_weights(level, self.levels)
         parts, start = [], 0
         for i, (size, block) in enumerate(zip(self.sizes, self.slices, strict=True)):
             end = start + size * self.features
-            # slice 0 holds symbols in the hundreds: bf16 would be too coarse for them
+            # slice 0 and coarse levels hold symbols in the hundreds: bf16 would be too coarse for them
             with torch.autocast(
                 features.device.type, enabled=i > 0 and torch.is_autocast_enabled(features.device.type)
             ):
-                out = block(features[:, :start], features[:, start:end], weights)
+                out = block(features[:, :start], features[:, start:end], weights, condition)
             parts.append(self._per_code(out, size))
             start = end
         return torch.cat(parts, 1)[..., :height, :width]

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.distributed import all_reduce, broadcast, is_initialized
 
+from vqcodec.config import ModelConfig
+
 CODE_LIMIT = 16_383  # largest |code| of the grid; the runtime holds codes in int16
 
 
@@ -159,3 +161,10 @@ class CodebookQuantizer(nn.Module):
         self.codebook.copy_(torch.where(dead[..., None], fresh, self.codebook))
         self.hits.copy_(torch.where(dead, torch.ones_like(self.hits), self.hits))
         self.sums.copy_(torch.where(dead[..., None], fresh, self.sums))
+
+
+def make_quantizer(config: ModelConfig, slices: tuple[int, ...]) -> GridQuantizer | CodebookQuantizer:
+    """The quantiser of a level with these slices of codes."""
+    if config.quantizer == "grid":
+        return GridQuantizer()
+    return CodebookQuantizer(sum(slices), config.codebook_size, config.codebook_width)

@@ -146,12 +146,13 @@ class Trainer:
         for position in range(0, config.quality_levels, 2):
             level = torch.full((1,), float(position), device=self.device)
             bpp, mse = [], []
-            for photo in centre_crops(photos, config.stride, VALIDATION_PHOTOS):
+            for photo in centre_crops(photos, config.multiple, VALIDATION_PHOTOS):
                 image = torch.from_numpy(photo.copy()).to(self.device).permute(2, 0, 1)[None].float() / 255.0
                 with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
                     codes = self.model.analyze(image, level)
                     decoded = self.model.synthesize(codes, level)
-                    bpp.append(float(self.model.code_bits(codes, level).sum()) / (photo.shape[0] * photo.shape[1]))
+                    bits = sum(float(one.sum()) for one in self.model.code_bits(codes, level))
+                    bpp.append(bits / (photo.shape[0] * photo.shape[1]))
                 mse.append(float((decoded - image).square().mean()))
             log[f"validation/bpp_{position}"] = float(np.mean(bpp))
             log[f"validation/psnr_{position}"] = float(np.mean(-10.0 * np.log10(mse)))
