@@ -37,7 +37,8 @@ def float_result(model: VQVAE, image: np.ndarray, position: int) -> tuple[float,
     padded = pad_to_multiple(image, model.config.stride)
     codes = model.analyze(torch.from_numpy(padded).permute(2, 0, 1)[None].float() / 255.0, level)
     shown = (model.synthesize(codes, level)[0] * 255.0).round().permute(1, 2, 0).numpy()
-    return float(model.code_bits(codes, level).sum()), psnr(image, shown[: image.shape[0], : image.shape[1]])
+    bits = sum(float(one.sum()) for one in model.code_bits(codes, level))
+    return bits, psnr(image, shown[: image.shape[0], : image.shape[1]])
 
 
 def integer_result(model: _core.Model, image: np.ndarray, position: int) -> tuple[float, float]:

@@ -111,7 +111,7 @@ def test_torch_and_windows_show_the_same_picture(codec: vqcodec.Codec, photo: np
     data = codec.encode(image, 30)
     codes = torch.from_numpy(codec.codes(data)[0]).long()[None]
     with torch.inference_mode():
-        whole = weights.load_networks(codec.info).synthesize(codes, torch.tensor([codec.position(30) / 16]))
+        whole = weights.load_networks(codec.info).synthesize([codes], torch.tensor([codec.position(30) / 16]))
     expected = (whole[0] * 255.0).permute(1, 2, 0).numpy()
     assert np.abs(codec.decode(data) - expected).max() < 1.0  # rounding: no seam of any height
 
@@ -120,8 +120,8 @@ def test_torch_transform_gives_nearly_the_same_codes_and_pixels(codec: vqcodec.C
     transform = Transform(weights.load_networks(codec.info))
     for quality in (0, 50, 100):
         data = codec.encode(photo, quality)
-        codes, position = codec.codes(data)[0], codec.position(quality) / 16
-        assert np.mean(transform.analyze(photo, position) != codes) < 2e-3
+        codes, position = codec.codes(data), codec.position(quality) / 16
+        assert np.mean(transform.analyze(photo, position)[0] != codes[0]) < 2e-3
         difference = transform.synthesize(codes, position).astype(int) - codec.decode(data)
         assert np.abs(difference).max() <= 1 and np.mean(difference != 0) < 0.1
 

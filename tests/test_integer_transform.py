@@ -43,7 +43,9 @@ def random_network(config: ModelConfig, strength: float, seed: int = 0) -> VQVAE
             model.synthesis.spread.uniform_(0.5, 2.0)
         if config.quantizer == "codebook":  # vectors that are in use
             images = torch.nn.functional.interpolate(torch.rand(1, 3, 16, 16), scale_factor=16)
-            latents = model.quantizer._vectors(model._latents(images, torch.zeros(1)))
+            features = model.analysis.trunk(images - 0.5, torch.zeros(1))
+            latents = model.analysis.head(images - 0.5, features) * model.analysis_gain(torch.zeros(1))
+            latents = model.quantizer._vectors(latents)
             model.quantizer.codebook.copy_(latents[:, : config.codebook_size])
     return model
 
@@ -173,8 +175,8 @@ def test_integers_stay_close_to_the_float_model(config: ModelConfig) -> None:
     for quality in {0, min(37, 16 * (config.quality_levels - 1))}:
         level = torch.tensor([quality / 16])
         with torch.no_grad():
-            codes = network.analyze(image, level)
-            shown = (network.synthesize(codes, level)[0] * 255.0).round().permute(1, 2, 0).numpy()
+            (codes,) = network.analyze(image, level)
+            shown = (network.synthesize([codes], level)[0] * 255.0).round().permute(1, 2, 0).numpy()
         found = _core.analyze(model, pixels, quality)
         assert np.mean(found != codes[0].numpy()) < 0.1  # neighbours that are almost as near
         assert len(np.unique(found)) > 4

@@ -21,6 +21,7 @@ LAYERS = [
     {"pixels"},
     {"nets", "quantize", "photos", "integers"},
     {"prior"},
+    {"coarse"},
     {"models"},
     {"integer_prior", "integer_transform"},
     {"export", "weights", "transform", "progress"},

@@ -25,7 +25,18 @@ SMALL_PLAIN = dataclasses.replace(PLAIN, channels=16, codebook_size=16, codebook
 SMALL_BOOK = dataclasses.replace(
     SMALL, quantizer="codebook", channels=24, slices=(2, 4), codebook_size=16, codebook_width=4, embedding=4
 )
-ALL = pytest.mark.parametrize("config", [SMALL, SMALL_PLAIN, SMALL_BOOK], ids=["grid", "plain", "codebook"])
+ALL = pytest.mark.parametrize(
+    "config",
+    [
+        SMALL,
+        SMALL_PLAIN,
+        SMALL_BOOK,
+        dataclasses.replace(SMALL, coarse_slices=(3, 5)),
+        dataclasses.replace(SMALL_PLAIN, coarse_slices=(1,)),
+        dataclasses.replace(SMALL_BOOK, coarse_slices=(2,)),
+    ],
+    ids=["grid", "plain", "codebook", "grid2", "plain2", "codebook2"],
+)
 
 
 @ALL
@@ -47,11 +58,14 @@ def test_codes_and_images_have_the_stated_shapes(config: ModelConfig) -> None:
     model = VQVAE(config).eval()
     level = torch.zeros(1)
     codes = model.analyze(torch.rand(1, 3, 64, 96), level)
-    assert codes.dtype == torch.int64
-    assert codes.shape == (1, sum(config.slices), 64 // config.stride, 96 // config.stride)
-    images = model.synthesize(codes, level)
-    assert images.shape == (1, 3, 64, 96)
-    assert images.min() >= 0.0 and images.max() <= 1.0
+    strides = [2 * config.stride, config.stride][-len(codes) :]
+    for grid, slices, stride in zip(codes, model.level_slices, strides, strict=True):
+        assert grid.dtype == torch.int64
+        assert grid.shape == (1, sum(slices), 64 // stride, 96 // stride)
+    for levels in range(1, len(codes) + 1):
+        images = model.synthesize(codes[:levels], level)
+        assert images.shape == (1, 3, 64, 96)
+        assert images.min() >= 0.0 and images.max() <= 1.0
 
 
 def test_pca_start_codes_a_photo_well(photo: np.ndarray) -> None:
@@ -65,7 +79,7 @@ def test_pca_start_codes_a_photo_well(photo: np.ndarray) -> None:
         level = torch.tensor([position])
         codes = model.analyze(crop, level)
         errors.append((model.synthesize(codes, level) - crop).square().mean().item())
-        bits.append(model.code_bits(codes, level).sum().item())
+        bits.append(sum(one.sum().item() for one in model.code_bits(codes, level)))
     assert errors == sorted(errors, reverse=True) and bits == sorted(bits)
     assert -10.0 * np.log10(errors[-1]) > 30.0  # dB, before any training
 
@@ -76,15 +90,16 @@ def test_windows_leave_no_seams(config: ModelConfig) -> None:
     transform = Transform(VQVAE(config).eval())
     for parameter in transform.model.parameters():
         torch.nn.init.normal_(parameter, std=0.1)
-    side = (CORE + 9) * config.stride
-    pixels = np.random.default_rng(0).integers(0, 256, (side, 3 * config.stride, 3), np.uint8)
+    side = (CORE + 10) * config.stride
+    pixels = np.random.default_rng(0).integers(0, 256, (side, 4 * config.stride, 3), np.uint8)
     image = torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255.0
     with torch.no_grad():
         whole = transform.model.analyze(image, torch.zeros(1))
         codes = transform.analyze(pixels, 0.0)
-        assert np.mean(codes != whole[0].numpy()) < 1e-3  # rounding ties only
+        for one, other in zip(codes, whole, strict=True):
+            assert np.mean(one != other[0].numpy()) < 1e-3  # rounding ties only
         shown = (transform.model.synthesize(whole, torch.zeros(1))[0] * 255.0).round().permute(1, 2, 0)
-        again = transform.synthesize(whole[0].numpy().astype(np.int32), 0.0)
+        again = transform.synthesize([one[0].numpy().astype(np.int32) for one in whole], 0.0)
     assert np.abs(again.astype(int) - shown.numpy().astype(int)).max() <= 1
 
 

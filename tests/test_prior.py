@@ -36,24 +36,27 @@ def coding_order(config: ModelConfig, height: int, width: int) -> list[tuple[int
 @pytest.mark.parametrize("shape", [(6, 8), (5, 7), (1, 4)])
 def test_parameters_depend_only_on_earlier_codes(config: ModelConfig, shape: tuple[int, int]) -> None:
     torch.manual_seed(0)
-    prior = ContextPrior(config).eval()
+    prior = ContextPrior(config, config.slices, condition=7).eval()
     for parameter in prior.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     variables = sum(config.slices)
     order = coding_order(config, *shape)
     level = torch.tensor([1.3])
     features = torch.randn(1, variables, prior.features, *shape)
-    before = prior(features.flatten(1, 2), level)
+    condition = torch.randn(1, 7, *(-(-side // 2) for side in shape))
+    before = prior(features.flatten(1, 2), level, condition)
     seen = 0
     for rank in range(0, len(order), 7):
         changed = features.clone()
         variable, y, x = order[rank]
         changed[0, variable, :, y, x] += 3.0
-        difference = (prior(changed.flatten(1, 2), level) - before).abs().amax(2)[0]
+        difference = (prior(changed.flatten(1, 2), level, condition) - before).abs().amax(2)[0]
         moved = {(v, y, x) for v, y, x in (difference > 1e-6).nonzero().tolist()}
         assert not moved & set(order[: rank + 1])
         seen += len(moved)
     assert seen > 0
+    other = prior(features.flatten(1, 2), level, condition + 1.0)
+    assert ((other - before).abs().amax((2, 3, 4)) > 1e-4).all()  # every code hears of the coarse level
 
 
 def test_logistic_bits_are_a_distribution() -> None:
@@ -73,4 +76,4 @@ def test_categorical_bits_match_cross_entropy() -> None:
 def test_fresh_prior_charges_a_finite_rate() -> None:
     model = VQVAE(BOOK)
     codes = torch.randint(5, (1, 3, 6, 6))
-    assert torch.isfinite(model.code_bits(codes, torch.tensor([0.0]))).all()
+    assert torch.isfinite(model.code_bits([codes], torch.tensor([0.0]))[0]).all()

@@ -14,17 +14,31 @@ Step = dict[str, Any]
 
 def runtime(config: ModelConfig) -> dict[str, Any]:
     """What the Rust runtime has to know of a model, as JSON values."""
-    prior: dict[str, Any] = {"slices": list(config.slices), "hidden": config.prior_hidden, "head": "logistic"}
     transform = _residual(config) if config.transform == "residual" else _plain(config)
     if config.quantizer == "codebook":
-        prior |= {"head": "categorical", "alphabet": config.codebook_size, "embedding": config.embedding}
         transform["codebook"] = {"size": config.codebook_size, "width": config.codebook_width}
-    return {
-        "stride": config.stride,
-        "quality_levels": config.quality_levels,
-        "prior": prior,
-        "transform": transform,
-    }
+    levels: dict[str, Any] = {"stride": config.stride, "prior": _prior(config, config.slices)}
+    if config.coarse_slices:
+        levels["coarse"] = {"stride": 2 * config.stride, "prior": _prior(config, config.coarse_slices)}
+        transform["coarse"] = _coarse(config, transform)
+    return {**levels, "quality_levels": config.quality_levels, "transform": transform}
+
+
+def _prior(config: ModelConfig, slices: tuple[int, ...]) -> dict[str, Any]:
+    prior = {"slices": list(slices), "hidden": config.prior_hidden, "head": "logistic"}
+    if config.quantizer == "codebook":
+        prior |= {"head": "categorical", "alphabet": config.codebook_size, "embedding": config.embedding}
+    return prior
+
+
+def _coarse(config: ModelConfig, transform: dict[str, Any]) -> dict[str, Any]:
+    """The coarse level beside the fine one's networks."""
+    channels = config.coarse_channels
+    level = {"out": _conv("coarse.out", transform["analysis"]["out"]["inputs"], channels, 2, stride=2)}
+    if "skip" in transform["analysis"]:
+        level["skip"] = _conv("coarse.skip", 3, channels, 32, stride=32)
+    level["up"] = _conv("coarse.up", channels, transform["analysis"]["out"]["outputs"], 1, fold=2)
+    return level | ({"codebook": transform["codebook"]} if "codebook" in transform else {})
 
 
 def _conv(name: str, inputs: int, outputs: int, size: int, **more: Any) -> Step:

@@ -34,6 +34,7 @@ def train(
     """
     from vqcodec import checkpoint, weights
     from vqcodec.errors import InvalidInputError
+    from vqcodec.models import grow_coarse
     from vqcodec.photos import CropSampler, load_folders, load_torchvision
     from vqcodec.progress import TrainingLog
     from vqcodec.train import Trainer, connect, disconnect, resume, run, start
@@ -58,8 +59,10 @@ def train(
             raise InvalidInputError(f"{output} holds a run of another preset or seed")
     elif start_from:
         model = weights.load_networks(weights.resolve(start_from))
-        if model.config != PRESETS[preset]:
-            raise InvalidInputError(f"model {start_from} is not of preset {preset}")
+        try:
+            model = model if model.config == PRESETS[preset] else grow_coarse(model, PRESETS[preset])
+        except ValueError as error:
+            raise InvalidInputError(f"model {start_from} is not of preset {preset}") from error
         trainer = Trainer(model, config, device)
     else:
         trainer = start(PRESETS[preset], config, sampler, device)

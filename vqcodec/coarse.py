@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from vqcodec.config import ModelConfig
 from vqcodec.nets import UNIT_STEP, LevelGain, zero_init
 from vqcodec.prior import ContextPrior
-from vqcodec.quantize import make_quantizer, rows_of
+from vqcodec.quantize import GridQuantizer, make_quantizer, rows_of
 
 
 class CoarseLevel(nn.Module):
@@ -43,11 +43,12 @@ class CoarseLevel(nn.Module):
 
     def latents(self, images: Tensor, features: Tensor, level: Tensor) -> Tensor:
         """Coarse latents in quantiser steps."""
-        latents = self.out(features).float()
+        latents: Tensor = self.out(features).float()
         if self.skip is not None:
             with torch.autocast(images.device.type, enabled=False):
                 latents = latents + self.skip(F.pixel_unshuffle(images, 32)) / UNIT_STEP
-        return latents * self.analysis_gain(level)
+        scaled: Tensor = latents * self.analysis_gain(level)
+        return scaled
 
     def prediction(self, quantized: Tensor, level: Tensor) -> Tensor:
         """Fine latents (B, C, h, w) that quantised coarse ones foretell."""
@@ -56,4 +57,4 @@ class CoarseLevel(nn.Module):
 
     def prior_features(self, codes: Tensor) -> Tensor:
         """What priors see of coarse codes: themselves on the grid, else the rows of a learned table."""
-        return rows_of(self.embedding, codes) if hasattr(self, "embedding") else codes.float()
+        return codes.float() if isinstance(self.quantizer, GridQuantizer) else rows_of(self.embedding, codes)

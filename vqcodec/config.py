@@ -113,7 +113,15 @@ CODEBOOK = ModelConfig(
 )
 """Learned product codebook on the residual transform: 16 groups of 4 channels, 256 codes each, one rate."""
 
-PRESETS: dict[str, ModelConfig] = {"photo": ModelConfig(), "plain": PLAIN, "codebook": CODEBOOK}
+HIERARCHY = ModelConfig(coarse_slices=(12, 36))
+"""The model `photo` under a coarse level of 48 channels at stride 32, as in VQ-VAE-2 (Razavi et al. 2019)."""
+
+PRESETS: dict[str, ModelConfig] = {
+    "photo": ModelConfig(),
+    "hierarchy": HIERARCHY,
+    "plain": PLAIN,
+    "codebook": CODEBOOK,
+}
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from vqcodec.coarse import CoarseLevel
 from vqcodec.integers import float_layer, integer_layer
 from vqcodec.models import VQVAE
 from vqcodec.prior import FEATURE_LIMIT, MIN_LOG2_SCALE, PriorSlice, TapConv
@@ -25,23 +26,31 @@ WEIGHT_MAX = 127
 
 @torch.no_grad()
 def integer_prior(model: VQVAE) -> dict[str, Tensor]:
-    """Integer tensors of the prior under the runtime's names."""
+    """Integer tensors of the priors of all levels under the runtime's names."""
     tensors: dict[str, Tensor] = {}
-    if model.config.quantizer == "codebook":
-        scaled = (model.embedding * 2**EMBEDDING_BITS).round().clamp(-FEATURE_LIMIT, FEATURE_LIMIT)
-        tensors["prior.embedding"] = scaled.to(torch.int16)
-    for number, block in enumerate(model.prior.blocks()):
-        tensors |= _integer_slice(block, f"prior.{number}", _feature_bits(model))
+    for prefix, level in _levels(model):
+        if model.config.quantizer == "codebook":
+            scaled = (level.embedding * 2**EMBEDDING_BITS).round().clamp(-FEATURE_LIMIT, FEATURE_LIMIT)
+            tensors[f"{prefix}.embedding"] = scaled.to(torch.int16)
+        for number, block in enumerate(level.prior.blocks()):
+            tensors |= _integer_slice(block, f"{prefix}.{number}", _feature_bits(model))
     return {name: tensor.contiguous() for name, tensor in tensors.items()}
 
 
 @torch.no_grad()
 def load_integer_prior(model: VQVAE, tensors: dict[str, Tensor]) -> None:
-    """Mirror of `integer_prior`: the prior's float parameters; KeyError, RuntimeError for a misfit."""
-    if model.config.quantizer == "codebook":
-        model.embedding.copy_(tensors["prior.embedding"] / 2**EMBEDDING_BITS)
-    for number, block in enumerate(model.prior.blocks()):
-        _load_slice(block, f"prior.{number}", _feature_bits(model), tensors)
+    """Mirror of `integer_prior`: the priors' float parameters; KeyError, RuntimeError for a misfit."""
+    for prefix, level in _levels(model):
+        if model.config.quantizer == "codebook":
+            level.embedding.copy_(tensors[f"{prefix}.embedding"] / 2**EMBEDDING_BITS)
+        for number, block in enumerate(level.prior.blocks()):
+            _load_slice(block, f"{prefix}.{number}", _feature_bits(model), tensors)
+
+
+def _levels(model: VQVAE) -> list[tuple[str, VQVAE | CoarseLevel]]:
+    """What holds the prior and the embedding of each level, and the names of their tensors."""
+    coarse = [] if model.coarse is None else [("coarse.prior", model.coarse)]
+    return [*coarse, ("prior", model)]
 
 
 def _feature_bits(model: VQVAE) -> int:
@@ -87,17 +96,26 @@ def _load_slice(block: PriorSlice, prefix: str, feature_bits: int, tensors: dict
 def _context_weights(block: PriorSlice) -> list[Tensor]:
     """Weights (hidden, taps * features) of each step's context layer, in the runtime's order."""
     own = [conv.weight.flatten(1) for conv in block.contexts if isinstance(conv, TapConv)]
-    if block.first:
+    earlier: list[Tensor] = [part.weight for part in (block.condition, block.cross) if part is not None]
+    if not earlier:
         return own
-    cross = block.cross.weight.flatten(1)
-    return [cross, torch.cat([cross, own[0]], 1)]
+    seen = torch.cat(earlier, 2).flatten(1)
+    if block.first:
+        return [torch.cat([seen, weight], 1) for weight in own]
+    return [seen, torch.cat([seen, own[0]], 1)]
 
 
 def _set_context_weights(block: PriorSlice, weights: list[Tensor]) -> None:
     """Mirror of `_context_weights`."""
-    if not block.first:
-        block.cross.weight.copy_(weights[0].view_as(block.cross.weight))
-        weights = [weights[1][:, weights[0].shape[1] :]]
+    earlier = [part for part in (block.condition, block.cross) if part is not None]
+    if earlier:
+        taps = earlier[0].weight.shape[1]
+        widths = [part.weight.shape[2] for part in earlier]
+        width = sum(widths)
+        seen = weights[0][:, : taps * width].reshape(len(weights[0]), taps, width)
+        for part, weight in zip(earlier, torch.split(seen, widths, 2), strict=True):
+            part.weight.copy_(weight)
+        weights = [weight[:, taps * width :] for weight in weights if weight.shape[1] > taps * width]
     for conv, weight in zip(block.contexts, weights, strict=True):
         assert isinstance(conv, TapConv)
         conv.weight.copy_(weight.reshape(conv.weight.shape))

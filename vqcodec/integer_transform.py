@@ -40,17 +40,18 @@ class Layer:
     step: Step
     module: nn.Conv2d
     unit: float  # of the inputs, as the module sees them
-    output: float  # unit of the outputs, as the module gives them
+    output: float | Tensor  # unit of the outputs, as the module gives them; (channels,) where they differ
     largest: int = ACTIVATION_MAX
     offset: float = 0.0  # added to the module's outputs
 
     def to_integers(self) -> dict[str, Tensor]:
         """The layer's tensors; rows in the order (dy, dx, channel), columns too."""
         step, fold = self.step, self.step.get("fold", 1)
-        weight = self.module.weight.detach() * (self.unit / self.output)
+        output = self._outputs()
+        weight = self.module.weight.detach() * (self.unit / output)[:, None, None, None]
         weight = weight.reshape(-1, step["inputs"], step["size"] ** 2).transpose(1, 2).flatten(1)
         bias = torch.zeros(len(weight)) if self.module.bias is None else self.module.bias.detach()
-        bias = (bias + self.offset) / self.output
+        bias = (bias + self.offset) / output
         shape = (step["outputs"], fold * fold, -1)
         weight, bias = (value.reshape(shape).transpose(0, 1).flatten(0, 1) for value in (weight, bias))
         return integer_layer(step["name"], weight, bias.flatten(), self.largest, torch.int16)
@@ -62,9 +63,19 @@ class Layer:
         shape = (fold * fold, step["outputs"], -1)
         weight, bias = (value.reshape(shape).transpose(0, 1).flatten(0, 1) for value in (weight, bias))
         weight = weight.reshape(-1, step["size"] ** 2, step["inputs"]).transpose(1, 2)
-        self.module.weight.copy_(weight.reshape(self.module.weight.shape) * (self.output / self.unit))
+        output = self._outputs()
+        scale = (output / self.unit)[:, None, None, None]
+        self.module.weight.copy_(weight.reshape(self.module.weight.shape) * scale)
         if self.module.bias is not None:
-            self.module.bias.copy_(bias.flatten() * self.output - self.offset)
+            self.module.bias.copy_(bias.flatten() * output - self.offset)
+
+    def _outputs(self) -> Tensor:
+        """The unit of each of the module's outputs: a channel's stay together where the layer folds."""
+        output = torch.as_tensor(self.output, dtype=torch.float32)
+        fold = self.step.get("fold", 1) ** 2
+        if output.ndim == 0:
+            return output.expand(self.module.out_channels)
+        return output.repeat_interleave(fold)
 
 
 @torch.no_grad()
@@ -81,17 +92,20 @@ def integer_transform(model: VQVAE) -> dict[str, Tensor]:
     if isinstance(model.synthesis, ResidualSynthesis):
         skip = _log2(model.synthesis_gain.log_gain, 1.0 / (SKIP_UNIT * 2**VALUE_BITS))
         tensors["synthesis.skip_gain.log2"] = skip
-    if isinstance(model.quantizer, CodebookQuantizer):
-        book = (model.quantizer.codebook * 2**VALUE_BITS).round()
-        tensors["quantizer.codebook"] = book.clamp(-32767, 32767).to(torch.int16)
+    if model.coarse is not None:
+        coarse = model.coarse
+        tensors["coarse.analysis_gain.log2"] = _log2(coarse.analysis_gain.log_gain, LATENT_UNIT * 2**VALUE_BITS)
+        factor = 1.0 / (SKIP_UNIT * 2**VALUE_BITS)
+        tensors["coarse.synthesis_gain.log2"] = _log2(coarse.synthesis_gain.log_gain, factor)
+    for name, quantizer in _codebooks(model):
+        book = (quantizer.codebook * 2**VALUE_BITS).round()
+        tensors[name] = book.clamp(-32767, 32767).to(torch.int16)
     return {name: tensor.contiguous() for name, tensor in tensors.items()}
 
 
 @torch.no_grad()
 def load_integer_transform(model: VQVAE, tensors: dict[str, Tensor]) -> None:
     """Mirror of `integer_transform`: float parameters of all but the prior; KeyError, RuntimeError for a misfit."""
-    for layer in _layers(model):
-        layer.from_integers(tensors)
     for name, gain in _gains(model):
         gain.log_gain.copy_(_log(tensors[f"{name}.log2"]))
     model.analysis_gain.log_gain.copy_(_log(tensors["analysis.gain.log2"], LATENT_UNIT * 2**VALUE_BITS))
@@ -101,8 +115,15 @@ def load_integer_transform(model: VQVAE, tensors: dict[str, Tensor]) -> None:
         model.synthesis.spread.copy_(torch.exp(_log(outer - inner, INPUT_UNIT / SKIP_UNIT))[0])
     input_unit = INPUT_UNIT * _spread(model)
     model.synthesis_gain.log_gain.copy_(_log(inner, 1.0 / (input_unit * 2**VALUE_BITS)))
-    if isinstance(model.quantizer, CodebookQuantizer):
-        model.quantizer.start_from(tensors["quantizer.codebook"] / 2**VALUE_BITS)
+    if model.coarse is not None:
+        coarse = model.coarse
+        coarse.analysis_gain.log_gain.copy_(_log(tensors["coarse.analysis_gain.log2"], LATENT_UNIT * 2**VALUE_BITS))
+        factor = 1.0 / (SKIP_UNIT * 2**VALUE_BITS)
+        coarse.synthesis_gain.log_gain.copy_(_log(tensors["coarse.synthesis_gain.log2"], factor))
+    for name, quantizer in _codebooks(model):
+        quantizer.start_from(tensors[name] / 2**VALUE_BITS)
+    for layer in _layers(model):  # the units of some depend on the spread
+        layer.from_integers(tensors)
 
 
 def _layers(model: VQVAE) -> Iterator[Layer]:
@@ -122,12 +143,26 @@ def _layers(model: VQVAE) -> Iterator[Layer]:
     if "skip" in analysis:
         step = analysis["skip"]
         yield Layer(step, module(step["name"]), PIXEL_UNIT, LATENT_UNIT * UNIT_STEP, PIXEL_MAX)
+    if "coarse" in transform:
+        yield from _coarse_layers(model, transform["coarse"], unit)
     unit, layers = _trunk(synthesis["trunk"], module, INPUT_UNIT, ACTIVATION_MAX)
     yield from layers
     yield Layer(synthesis["out"], module("synthesis.out"), unit, SHOWN_UNIT, offset=0.5)
     if "skip" in synthesis:
         step = synthesis["skip"]
         yield Layer(step, module(step["name"]), SKIP_UNIT, SHOWN_UNIT / UNIT_STEP)
+
+
+def _coarse_layers(model: VQVAE, steps: dict[str, Step], unit: float) -> Iterator[Layer]:
+    """The layers of a coarse level beside an analysis trunk whose outputs have this unit."""
+    coarse = model.coarse
+    assert coarse is not None
+    yield Layer(steps["out"], coarse.out, unit, LATENT_UNIT)
+    if coarse.skip is not None:
+        yield Layer(steps["skip"], coarse.skip, PIXEL_UNIT, LATENT_UNIT * UNIT_STEP, PIXEL_MAX)
+    yield Layer(steps["up"], coarse.up, SKIP_UNIT, INPUT_UNIT * _spread(model))
+    if isinstance(model.synthesis, ResidualSynthesis):
+        yield Layer(steps["up"] | {"name": "coarse.skip_up"}, coarse.up, SKIP_UNIT, SKIP_UNIT)
 
 
 def _trunk(
@@ -154,8 +189,15 @@ def _trunk(
 def _gains(model: VQVAE) -> Iterator[tuple[str, LevelGain]]:
     """The gains inside the trunks."""
     for name, module in model.named_modules():
-        if isinstance(module, LevelGain) and "." in name:
+        if isinstance(module, LevelGain) and name.startswith(("analysis.", "synthesis.")):
             yield name, module
+
+
+def _codebooks(model: VQVAE) -> Iterator[tuple[str, CodebookQuantizer]]:
+    """The learned codebooks of all levels."""
+    for name, module in model.named_modules():
+        if isinstance(module, CodebookQuantizer):
+            yield f"{name}.codebook", module
 
 
 def _spread(model: VQVAE) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -81,12 +82,14 @@ class VQVAE(nn.Module):
 
     def synthesize(self, codes: Sequence[Tensor], level: Tensor) -> Tensor:
         """Images (B, 3, H, W) float in [0, 1] of the codes of all levels, or of the coarse one alone."""
-        latents: Tensor | float = 0.0
+        latents = None
         if self.coarse is not None:
             latents = self.coarse.prediction(self.coarse.quantizer.lookup(codes[0]), level)
         if len(codes) == len(self.level_slices):
-            latents = latents + self.quantizer.lookup(codes[-1]) * self.synthesis_gain(level)
-        assert isinstance(latents, Tensor)
+            fine = self.quantizer.lookup(codes[-1]) * self.synthesis_gain(level)
+            height, width = fine.shape[2:]
+            latents = fine if latents is None else fine + latents[..., :height, :width]
+        assert latents is not None
         return (self.synthesis(latents, level) + 0.5).clamp(0.0, 1.0)
 
     def code_bits(self, codes: Sequence[Tensor], level: Tensor) -> list[Tensor]:
@@ -173,6 +176,18 @@ def start_from_pca(model: VQVAE, patches: Tensor) -> None:
         start_coarse(model, model.coarse)
 
 
+def grow_coarse(model: VQVAE, config: ModelConfig) -> VQVAE:
+    """A model of two levels whose fine one goes on from a model of one; ValueError where they differ in more."""
+    if dataclasses.replace(config, coarse_slices=()) != model.config:
+        raise ValueError("the models differ in more than the coarse level")
+    grown = VQVAE(config)
+    grown.load_state_dict(model.state_dict(), strict=False)
+    assert grown.coarse is not None
+    if config.transform == "residual":
+        start_coarse(grown, grown.coarse)
+    return grown
+
+
 @torch.no_grad()
 def start_coarse(model: VQVAE, coarse: CoarseLevel) -> None:
     """Let a coarse level begin as the Haar transform of the lowest fine latents, 2x2 positions by 2x2.
@@ -192,7 +207,7 @@ def start_coarse(model: VQVAE, coarse: CoarseLevel) -> None:
     for channel in range(lowest):
         up[channel::lowest, channel] = haar
     coarse.up.weight.copy_(up[:channels].flatten(1).T[:, :, None, None])
-    nn.init.zeros_(coarse.up.bias)
+    coarse.up.get_parameter("bias").zero_()
     own = torch.arange(4 * lowest)[:channels] % lowest
     coarse.analysis_gain.log_gain.copy_(model.analysis_gain.log_gain[:, own])
     coarse.synthesis_gain.log_gain.copy_(-model.analysis_gain.log_gain[:, own])

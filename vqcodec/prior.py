@@ -86,15 +86,14 @@ class TapConv(nn.Module):
 class PriorSlice(nn.Module):
     """One slice of variables: context convolutions per step, then a 1x1 tail shared by the steps."""
 
-    def __init__(
-        self, config: ModelConfig, own: int, outputs: int, *, earlier: int = 0, condition: int = 0
-    ) -> None:
+    def __init__(self, config: ModelConfig, own: int, outputs: int, *, earlier: int = 0, condition: int = 0) -> None:
         super().__init__()
         hidden, levels = config.prior_hidden, config.quality_levels
         self.first = earlier == 0
         self.condition = TapConv(CROSS_TAPS, condition, hidden) if condition else None
         if self.condition is not None:
             nn.init.zeros_(self.condition.weight)  # so that a one-level prior can grow a coarse level
+        self.cross = None if self.first else TapConv(CROSS_TAPS, earlier, hidden)
         if self.first:
             self.contexts = nn.ModuleList(
                 [
@@ -106,7 +105,6 @@ class PriorSlice(nn.Module):
                 ]
             )
         else:
-            self.cross = TapConv(CROSS_TAPS, earlier, hidden)
             self.contexts = nn.ModuleList([TapConv(CHECKER_TAPS, own, hidden)])
         self.context_bias = nn.Parameter(torch.zeros(4 if self.first else 2, levels, hidden))
         self.hidden1 = nn.Conv2d(hidden, hidden, 1)
@@ -135,6 +133,7 @@ class PriorSlice(nn.Module):
     def _later_context(self, earlier: Tensor, own: Tensor, bias: Tensor) -> Tensor:
         odd = checkerboard(own)
         near = self.contexts[0](own)
+        assert self.cross is not None
         return self.cross(earlier) + bias[0] + odd * (near + (bias[1] - bias[0]))
 
 

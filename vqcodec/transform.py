@@ -6,6 +6,8 @@ there are no seams to hide.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 
@@ -15,9 +17,11 @@ from vqcodec.pixels import pad_to_multiple, windows
 
 CORE = 64  # codes along a window's side
 
+Cells = tuple[slice, slice]
+
 
 class Transform:
-    """Analysis and synthesis of one model on one device."""
+    """Analysis and synthesis of one model on one device; codes are a list of grids, coarse to fine."""
 
     def __init__(self, model: VQVAE, device: str = "cpu") -> None:
         if device == "cuda" and not torch.cuda.is_available():
@@ -25,39 +29,55 @@ class Transform:
         self.device = torch.device(device)
         self.model = model.to(self.device).to(memory_format=torch.channels_last)
         self.stride = model.config.stride
-        self.margin = model.config.reach + 1
+        self.ratios = [2, 1] if model.config.coarse_slices else [1]  # fine positions along a code of each level
+        self.margin = -(-(model.config.reach + 1) // self.ratios[0]) * self.ratios[0]
 
-    def analyze(self, pixels: np.ndarray, level: float, dead_zone: float = 0.0) -> np.ndarray:
+    def analyze(self, pixels: np.ndarray, level: float, dead_zone: float = 0.0) -> list[np.ndarray]:
         """Codes (N, ceil(H/stride), ceil(W/stride)) int32 of pixels (H, W, 3) uint8: see `VQVAE.analyze`."""
-        padded = pad_to_multiple(pixels, self.stride)
+        padded = pad_to_multiple(pixels, self.stride * self.ratios[0])
         height, width = padded.shape[0] // self.stride, padded.shape[1] // self.stride
-        codes = np.empty((sum(self.model.config.slices), height, width), np.int32)
+        shapes = [(sum(n), height // r, width // r) for n, r in zip(self.model.level_slices, self.ratios, strict=True)]
+        codes = [np.empty(shape, np.int32) for shape in shapes]
         with torch.inference_mode():
             for window in windows(height, width, CORE, self.margin):
-                cut = np.ascontiguousarray(padded[self._pixels(window.region)])
+                cut = np.ascontiguousarray(padded[_times(window.region, self.stride)])
                 images = torch.from_numpy(cut).to(self.device).permute(2, 0, 1)[None].float() / 255.0
-                found = self.model.analyze(images, self._level(level), dead_zone)[0]
-                rows, columns = window.inner
-                codes[:, window.core[0], window.core[1]] = found[:, rows, columns].to(torch.int32).cpu().numpy()
-        return codes
+                found = self.model.analyze(images, self._level(level), dead_zone)
+                for grid, part, ratio in zip(codes, found, self.ratios, strict=True):
+                    inner, core = (_divided(cells, ratio) for cells in (window.inner, window.core))
+                    grid[:, core[0], core[1]] = part[0][:, inner[0], inner[1]].to(torch.int32).cpu().numpy()
+        rows, columns = (-(-side // self.stride) for side in pixels.shape[:2])
+        codes[-1] = codes[-1][:, :rows, :columns]
+        return [np.ascontiguousarray(grid) for grid in codes]
 
-    def synthesize(self, codes: np.ndarray, level: float) -> np.ndarray:
-        """Mirror of `analyze`: pixels (h * stride, w * stride, 3) uint8 of codes (N, h, w) int32."""
-        height, width = codes.shape[1:]
+    def synthesize(self, codes: Sequence[np.ndarray], level: float) -> np.ndarray:
+        """Mirror of `analyze`: pixels (h * stride, w * stride, 3) uint8 of the codes of the first or all levels."""
+        ratios = self.ratios[: len(codes)]
+        height, width = (side * ratios[-1] for side in codes[-1].shape[1:])
         pixels = np.empty((height * self.stride, width * self.stride, 3), np.uint8)
         with torch.inference_mode():
             for window in windows(height, width, CORE, self.margin):
-                rows, columns = window.region
-                cut = torch.from_numpy(np.ascontiguousarray(codes[:, rows, columns])).to(self.device)
-                found = self.model.synthesize(cut.long()[None], self._level(level))[0]
+                cuts = []
+                for grid, ratio in zip(codes, ratios, strict=True):
+                    rows, columns = _divided(window.region, ratio)
+                    cut = np.ascontiguousarray(grid[:, rows, columns])
+                    cuts.append(torch.from_numpy(cut).to(self.device).long()[None])
+                found = self.model.synthesize(cuts, self._level(level))[0]
                 shown = (found * 255.0).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
-                pixels[self._pixels(window.core)] = shown[self._pixels(window.inner)]
+                pixels[_times(window.core, self.stride)] = shown[_times(window.inner, self.stride)]
         return pixels
-
-    def _pixels(self, cells: tuple[slice, slice]) -> tuple[slice, slice]:
-        """Pixel rows and columns that a block of codes stands for."""
-        rows, columns = (slice(cell.start * self.stride, cell.stop * self.stride) for cell in cells)
-        return rows, columns
 
     def _level(self, level: float) -> torch.Tensor:
         return torch.full((1,), level, device=self.device)
+
+
+def _times(cells: Cells, factor: int) -> Cells:
+    """Rows and columns of what is `factor` times as fine."""
+    rows, columns = (slice(cell.start * factor, cell.stop * factor) for cell in cells)
+    return rows, columns
+
+
+def _divided(cells: Cells, ratio: int) -> Cells:
+    """Mirror of `_times`: what covers the cells where one stands for `ratio` of them."""
+    rows, columns = (slice(cell.start // ratio, -(-cell.stop // ratio)) for cell in cells)
+    return rows, columns
