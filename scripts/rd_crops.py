@@ -37,16 +37,20 @@ QUALITIES: dict[str, Sequence[float]] = {  # all that each codec is asked for, w
     "jpeg": range(1, 101),
 }
 GAP, LINE = 6, 18  # pixels between crops and of a line of text
-TOLERANCE = 1.1  # a file larger than this times its target is the smallest the codec writes
+FOOTER = (
+    "Rate and PSNR are those of the whole picture. "
+    "Red: the codec's smallest file (JPEG XL: the smallest that does not code a halved picture)."
+)
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One photo as one codec gives it back: pixels (H, W, 3) uint8, rate and PSNR in dB."""
+    """One photo as one codec gives it back: pixels (H, W, 3) uint8, rate, PSNR in dB; is no smaller file to be had?"""
 
     pixels: np.ndarray
     bpp: float
     psnr: float
+    smallest: bool
 
 
 def sample(coder: Coder, qualities: Sequence[float], pixels: np.ndarray, target: float) -> Sample:
@@ -63,16 +67,16 @@ def sample(coder: Coder, qualities: Sequence[float], pixels: np.ndarray, target:
     reached = bisect_left(qualities, target, key=rate)
     nearest = min(qualities[max(reached - 1, 0) : reached + 1], key=lambda quality: abs(rate(quality) - target))
     decoded = coder.decode(encoded(nearest))
-    return Sample(decoded, rate(nearest), metrics.psnr(pixels, decoded))
+    return Sample(decoded, rate(nearest), metrics.psnr(pixels, decoded), smallest=reached == 0)
 
 
 def page(
-    folder: Path, crops: Sequence[tuple[str, int, int]], coders: Sequence[Coder], rates: Sequence[float]
+    folder: Path, crops: Sequence[tuple[str, int, int]], coders: Sequence[Coder], targets: Sequence[float]
 ) -> Image.Image:
     """A row for every crop at every rate: the original, then each codec."""
     columns = ["original", *(coder.label for coder in coders)]
     width = len(columns) * (SIDE + GAP) + GAP
-    canvas = Image.new("RGB", (width, len(crops) * len(rates) * (SIDE + LINE + GAP) + 2 * LINE + GAP), "white")
+    canvas = Image.new("RGB", (width, len(crops) * len(targets) * (SIDE + LINE + GAP) + 2 * LINE + GAP), "white")
     draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(size=12)
 
     def write(column: int, top: int, text: str, color: str = "black") -> None:
@@ -84,22 +88,22 @@ def page(
     for name, left, upper in crops:
         with Image.open(folder / name) as image:
             pixels = np.asarray(image.convert("RGB"))
-        for target in rates:
+        for target in targets:
             samples = [sample(coder, QUALITIES[coder.name], pixels, target) for coder in coders]
             labels = [f"{name}, {target:g} bpp", *(f"{one.bpp:.3f} bpp, {one.psnr:.2f} dB" for one in samples)]
-            colors = ["black", *("black" if one.bpp <= TOLERANCE * target else "#c1121f" for one in samples)]
+            colors = ["black", *("#c1121f" if one.smallest else "black" for one in samples)]
             for column, whole in enumerate([pixels, *(one.pixels for one in samples)]):
                 crop = Image.fromarray(whole[upper : upper + SIDE, left : left + SIDE])
                 canvas.paste(crop, (GAP + column * (SIDE + GAP), top))
                 write(column, top + SIDE + 1, labels[column], colors[column])
             top += SIDE + LINE + GAP
-    write(
-        0,
-        top,
-        "Rate and PSNR are those of the whole picture. Red: the codec writes no smaller file than this.",
-        "#444444",
-    )
+    write(0, top, FOOTER, "#444444")
     return canvas
+
+
+def rates(text: str) -> list[float]:
+    """Bits per pixel from "0.15,0.3"."""
+    return [float(rate) for rate in text.split(",")]
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -108,7 +112,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("folder", type=Path, help=f"folder with {', '.join(name for name, _, _ in CROPS)}")
     default = Path(__file__).parent / "results" / "kodak_crops.png"
     parser.add_argument("--output", type=Path, default=default, help="picture to write (default: %(default)s)")
-    parser.add_argument("--bpp", default="0.15,0.3", help="comma-separated target rates (default: %(default)s)")
+    parser.add_argument("--bpp", default="0.15,0.3", type=rates, help="target rates (default: %(default)s)")
     parser.add_argument("--model", default="photo", help="vqcodec model, name or file (default: %(default)s)")
     arguments = parser.parse_args()
     if missing := [name for name, _, _ in CROPS if not (arguments.folder / name).is_file()]:
@@ -119,8 +123,7 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     arguments = parse_arguments()
     coders = [make_coder(name, arguments.model) for name in QUALITIES]
-    rates = [float(rate) for rate in arguments.bpp.split(",")]
-    page(arguments.folder, CROPS, coders, rates).save(arguments.output, optimize=True)
+    page(arguments.folder, CROPS, coders, arguments.bpp).save(arguments.output, optimize=True)
 
 
 if __name__ == "__main__":

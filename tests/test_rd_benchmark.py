@@ -333,6 +333,7 @@ def test_crops_are_of_files_of_the_wanted_rate(folder: Path, scripts: Callable[[
     for target in (0.05, 1.0, 2.0, 99.0):
         found = rd_crops.sample(jpeg, rd_crops.QUALITIES["jpeg"], pixels, target)
         assert found.bpp == min(rates, key=lambda rate: abs(rate - target))
+        assert found.smallest == (target == 0.05)
         decoded = jpeg.decode(jpeg.encode(pixels, rd_crops.QUALITIES["jpeg"][rates.index(found.bpp)]))
         assert np.array_equal(found.pixels, decoded) and found.psnr == metrics.psnr(pixels, decoded)
 
