@@ -4,7 +4,8 @@
 
 Rate is the whole file on disk, distortion is measured on 8-bit RGB after reading that file back; both are
 taken per image, then averaged per quality. Writes JSON (every image, settings, versions, machine) with a plot
-beside it as PNG and SVG, and prints Markdown tables. Needs the extra `bench`.
+beside it as PNG and SVG, and prints Markdown tables. Needs the extra `bench`. SSIMULACRA2 is measured where
+its program is installed (see rd_ssimulacra2.py). On the original files of Kodak, published curves stand beside.
 """
 
 from __future__ import annotations
@@ -27,10 +28,12 @@ from typing import Any
 
 import numpy as np
 import rd_prior
+import rd_published
+import rd_ssimulacra2
 from PIL import Image
 from rd_coders import CLASSIC, Coder, VqcodecCoder
 from rd_plot import plot
-from rd_summary import DECIBEL_CAP, at_rates, bd_rates, markdown, mean_curve
+from rd_summary import DECIBEL_CAP, METRICS, at_rates, bd_rates, markdown, mean_curve
 
 from vqcodec import metrics
 
@@ -57,6 +60,7 @@ class Row:
     bpp: float
     psnr: float
     ms_ssim: float | None
+    ssimulacra2: float | None
     encode_seconds: float
     decode_seconds: float
 
@@ -84,6 +88,7 @@ def measure(coder: Coder, photo: Photo, quality: float, folder: Path) -> Row:
     decode_seconds = time.perf_counter() - started
     height, width = photo.pixels.shape[:2]
     similarity = metrics.ms_ssim(photo.pixels, decoded)
+    score = rd_ssimulacra2.score(photo.pixels, decoded)
     return Row(
         image=photo.name,
         quality=quality,
@@ -91,6 +96,7 @@ def measure(coder: Coder, photo: Photo, quality: float, folder: Path) -> Row:
         bpp=round(metrics.bpp(size, height, width), 6),
         psnr=round(min(metrics.psnr(photo.pixels, decoded), DECIBEL_CAP), 4),
         ms_ssim=None if similarity is None else round(similarity, 6),
+        ssimulacra2=None if score is None else round(score, 4),
         encode_seconds=round(encode_seconds, 4),
         decode_seconds=round(decode_seconds, 4),
     )
@@ -98,7 +104,8 @@ def measure(coder: Coder, photo: Photo, quality: float, folder: Path) -> Row:
 
 def measure_all(coder: Coder, photos: Sequence[Photo]) -> dict[str, Any]:
     """Every photo at every quality of one codec: rows, when and where they were measured."""
-    measured = {"started": datetime.now(timezone.utc).isoformat(timespec="seconds"), "machine": machine()}
+    started = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    measured = {"started": started, "machine": machine(), "ssimulacra2": rd_ssimulacra2.version()}
     rows = []
     with tempfile.TemporaryDirectory(prefix="rd_benchmark_") as folder:
         for photo in photos:
@@ -108,7 +115,10 @@ def measure_all(coder: Coder, photos: Sequence[Photo]) -> dict[str, Any]:
 
 
 def reuse_all(baseline: dict[str, Any], coder: Coder, photos: Sequence[Photo]) -> dict[str, Any] | None:
-    """The rows of an earlier run; None unless settings, versions, qualities and image hashes all match."""
+    """The rows of an earlier run; None unless settings, versions, qualities and image hashes all match.
+
+    Rows without a SSIMULACRA2 of the program installed here get one.
+    """
     earlier = baseline["codecs"].get(coder.name)
     if earlier is None or earlier["settings"] != coder.settings or earlier["versions"] != coder.versions:
         return None
@@ -117,8 +127,25 @@ def reuse_all(baseline: dict[str, Any], coder: Coder, photos: Sequence[Photo]) -
     wanted = [(photo, quality) for photo in photos for quality in coder.qualities]
     if any((photo.sha256, quality) not in known for photo, quality in wanted):
         return None
-    rows = [{**known[photo.sha256, quality], "image": photo.name} for photo, quality in wanted]
-    return {"measured": {**earlier["measured"], "reused": True}, "rows": rows}
+    rows = [{"ssimulacra2": None, **known[photo.sha256, quality], "image": photo.name} for photo, quality in wanted]
+    measured = {"ssimulacra2": None, **earlier["measured"], "reused": True}
+    if rd_ssimulacra2.version() not in (None, measured["ssimulacra2"]):
+        measured["ssimulacra2"] = rd_ssimulacra2.version()
+        for (photo, _), row in zip(wanted, rows, strict=True):
+            row["ssimulacra2"] = score_again(coder, photo, row)
+            report_progress(f"{coder.label}: SSIMULACRA2 of {photo.name} at {row['quality']:g}")
+    return {"measured": measured, "rows": [asdict(Row(**row)) for row in rows]}
+
+
+def score_again(coder: Coder, photo: Photo, row: dict[str, Any]) -> float:
+    """SSIMULACRA2 of the file an earlier row tells of; RuntimeError when its size is not met any more."""
+    encoded = coder.encode(photo.pixels, row["quality"])
+    if len(encoded) != row["bytes"]:
+        where = f"{coder.label}, {photo.name} at quality {row['quality']:g}"
+        raise RuntimeError(f"{where}: {len(encoded)} bytes, but {row['bytes']} in the baseline")
+    score = rd_ssimulacra2.score(photo.pixels, coder.decode(encoded))
+    assert score is not None  # asked for only where the program is installed
+    return round(score, 4)
 
 
 def codec_entry(coder: Coder, photos: Sequence[Photo], baseline: dict[str, Any] | None) -> dict[str, Any]:
@@ -137,7 +164,7 @@ def codec_entry(coder: Coder, photos: Sequence[Photo], baseline: dict[str, Any] 
             step: round(statistics.median(row[f"{step}_seconds"] for row in found["rows"]), 4)
             for step in ("encode", "decode")
         },
-        "at_bpp": {metric: at_rates(curve, metric) for metric in ("psnr", "ms_ssim_db")},
+        "at_bpp": {metric: at_rates(curve, metric) for metric in METRICS},
         "curve": curve,
         "rows": found["rows"],
     }
@@ -220,11 +247,14 @@ def main() -> None:
             add_prior(codecs[coder.name], coder, photos, arguments.static_fit)
     images = [{"name": photo.name, "sha256": photo.sha256, "shape": list(photo.pixels.shape)} for photo in photos]
     results = {"folder": arguments.folder.resolve().name, "images": images, "bd_rate": bd_rates(codecs)}
+    results["published"] = rd_published.beside(codecs, [photo.sha256 for photo in photos])
     results["codecs"] = codecs
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     arguments.output.write_text(to_json(results), "utf-8")
     plot(results, [arguments.output.with_suffix(suffix) for suffix in (".png", ".svg")])
     print(markdown(results))
+    if rd_ssimulacra2.version() is None:
+        report_progress(f"SSIMULACRA2 was not measured: {rd_ssimulacra2.PROGRAM} is not installed")
 
 
 if __name__ == "__main__":

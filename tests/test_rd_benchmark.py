@@ -1,4 +1,5 @@
-"""scripts/rd_benchmark.py on two small photos: the rows are true, earlier rows are reused only where they fit."""
+"""scripts/rd_benchmark.py and rd_crops.py on two small photos: the rows are true, earlier rows are reused only where
+they fit, published curves stand beside Kodak only."""
 
 from __future__ import annotations
 
@@ -24,10 +25,15 @@ for needed in ("bjontegaard", "matplotlib", "pytorch_msssim"):
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 
 
-def benchmark(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(SCRIPTS / "rd_benchmark.py"), *map(str, arguments)]
+def script(name: str, *arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(SCRIPTS / name), *map(str, arguments)]
     one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}  # torch's threads wait for each other on a busy machine
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, env=one_thread)
+    environment = {**one_thread, **environment}
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, env=environment)
+
+
+def benchmark(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    return script("rd_benchmark.py", *arguments, **environment)
 
 
 def finished(*arguments: object) -> tuple[dict[str, Any], str]:
@@ -80,10 +86,11 @@ def test_rows_are_what_the_codec_gives(folder: Path, classic: tuple[Path, dict[s
 def test_curve_is_the_mean_over_images(classic: tuple[Path, dict[str, Any], str]) -> None:
     _, results, _ = classic
     for entry in results["codecs"].values():
+        scored = ("ssimulacra2",) * bool(entry["measured"]["ssimulacra2"])
         for point in entry["curve"]:
             rows = [row for row in entry["rows"] if row["quality"] == point["quality"]]
             assert [row["image"] for row in rows] == ["a.png", "b.png"]
-            for key in ("bpp", "psnr", "ms_ssim"):
+            for key in ("bpp", "psnr", "ms_ssim", *scored):
                 assert point[key] == pytest.approx(np.mean([row[key] for row in rows]), abs=1e-6)
         rates = [point["bpp"] for point in entry["curve"]]
         assert rates == sorted(rates) and len(rates) >= 8
@@ -198,3 +205,152 @@ def test_quality_at_equal_rate(scripts: Callable[[str], Any]) -> None:
 def test_usage_errors(folder: Path, arguments: list[str]) -> None:
     ran = benchmark(*(argument.format(folder=folder) for argument in arguments))
     assert ran.returncode == 2 and "Traceback" not in ran.stderr
+
+
+def test_ssimulacra2_of_a_photo_falls_with_quality(scripts: Callable[[str], Any], folder: Path) -> None:
+    rd_ssimulacra2 = scripts("rd_ssimulacra2")
+    if rd_ssimulacra2.version() is None:
+        pytest.skip(f"{rd_ssimulacra2.PROGRAM} is not installed")
+    with Image.open(folder / "a.png") as image:
+        pixels = np.asarray(image)
+    jpeg = scripts("rd_coders").CLASSIC["jpeg"]()
+    scores = [rd_ssimulacra2.score(pixels, jpeg.decode(jpeg.encode(pixels, quality))) for quality in (95, 70, 30, 5)]
+    assert rd_ssimulacra2.score(pixels, pixels) == 100
+    assert 100 > scores[0] > 85 > scores[1] > 65 > scores[2] > 30 > scores[3]
+
+
+def test_ssimulacra2_is_left_out_without_its_program(folder: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out.json"
+    ran = benchmark(folder, "--codecs", "jpeg", "--output", output, PATH=str(tmp_path))
+    assert ran.returncode == 0 and "SSIMULACRA2 was not measured" in ran.stderr
+    assert "SSIMULACRA2" not in ran.stdout
+    entry = json.loads(output.read_text("utf-8"))["codecs"]["jpeg"]
+    assert entry["measured"]["ssimulacra2"] is None and {row["ssimulacra2"] for row in entry["rows"]} == {None}
+
+
+@pytest.fixture
+def scored_by_blue(scripts: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch) -> Callable[[np.ndarray], float]:
+    """Stand in for SSIMULACRA2's program, which may be absent: the mean blue of the decoded picture."""
+
+    def blue(decoded: np.ndarray) -> float:
+        return round(float(decoded[..., 2].mean()), 4)
+
+    rd_ssimulacra2 = scripts("rd_ssimulacra2")
+    monkeypatch.setattr(rd_ssimulacra2, "version", lambda: "blue 1.0")
+    monkeypatch.setattr(rd_ssimulacra2, "score", lambda reference, decoded: blue(decoded))
+    return blue
+
+
+def test_reused_rows_get_the_score_they_lack(
+    folder: Path,
+    classic: tuple[Path, dict[str, Any], str],
+    scripts: Callable[[str], Any],
+    scored_by_blue: Callable[[np.ndarray], float],
+) -> None:
+    rd_benchmark = scripts("rd_benchmark")
+    coder, photos = rd_benchmark.make_coder("webp", "photo"), rd_benchmark.load_photos(folder)
+    earlier = classic[1]["codecs"]["webp"]["rows"]
+    found = rd_benchmark.reuse_all(classic[1], coder, photos)
+    assert found["measured"]["ssimulacra2"] == "blue 1.0"
+    pixels = {photo.name: photo.pixels for photo in photos}
+    for row, before in zip(found["rows"], earlier, strict=True):
+        decoded = coder.decode(coder.encode(pixels[row["image"]], row["quality"]))
+        assert row == {**before, "ssimulacra2": scored_by_blue(decoded)}  # the seconds too: nothing else is measured
+
+
+@pytest.mark.usefixtures("scored_by_blue")
+def test_a_score_is_never_added_to_another_file(
+    folder: Path, classic: tuple[Path, dict[str, Any], str], scripts: Callable[[str], Any]
+) -> None:
+    rd_benchmark = scripts("rd_benchmark")
+    baseline = json.loads(classic[0].read_text("utf-8"))
+    baseline["codecs"]["jpeg"]["rows"][3]["bytes"] += 1
+    coder = rd_benchmark.make_coder("jpeg", "photo")
+    with pytest.raises(RuntimeError, match="bytes"):
+        rd_benchmark.reuse_all(baseline, coder, rd_benchmark.load_photos(folder))
+
+
+def test_published_points_are_well_formed() -> None:
+    published = json.loads((SCRIPTS / "published_kodak.json").read_text("utf-8"))
+    curves, singles, sources = published["curves"], published["single_images"], published["sources"]
+    assert len(curves) >= 6 and {entry["source"] for entry in (*curves, *singles)} == sources.keys()
+    for source in sources.values():
+        assert source["url"].startswith("https://") and source["measured"] and source["rate"]
+    for curve in curves:
+        assert len(curve["points"]) >= 4  # as a BD-rate needs
+        for key, low, high in (("bpp", 0.02, 2), ("psnr", 20, 40), ("ms_ssim", 0.7, 1)):
+            values = [point[key] for point in curve["points"]]
+            assert values == sorted(set(values)) and low < values[0] < values[-1] < high
+    for point in singles:
+        assert 0.02 < point["bpp"] < 2 and 20 < point["psnr"] < 40 and 5 < point["ms_ssim_db"] < 25
+
+
+def test_published_curves_stand_beside_kodak_only(scripts: Callable[[str], Any]) -> None:
+    classic = json.loads((SCRIPTS / "results" / "kodak_classic.json").read_text("utf-8"))
+    hashes = [image["sha256"] for image in classic["images"]]
+    avif_as_ours = {"vqcodec": classic["codecs"]["avif"]}
+    beside = scripts("rd_published").beside
+    assert beside(avif_as_ours, hashes[1:]) is None
+    published = beside(avif_as_ours, hashes[::-1])
+    deltas = {curve["label"]: curve["bd_rate"]["psnr"]["percent"] for curve in published["curves"]}
+    assert deltas["VTM"] > deltas["mbt2018"] > 0 > deltas["bmshj2018-factorized"]
+    hyperprior = next(curve for curve in published["curves"] if curve["label"] == "bmshj2018-hyperprior")
+    assert hyperprior["at_bpp"]["psnr"]["0.3"] == pytest.approx(30.7, abs=0.02)
+
+
+def test_a_published_picture_is_met_at_its_own_rate(scripts: Callable[[str], Any]) -> None:
+    classic = json.loads((SCRIPTS / "results" / "kodak_classic.json").read_text("utf-8"))
+    ours = classic["codecs"]["avif"]
+    for row in ours["rows"]:
+        row["bpp"] /= 2  # AVIF's own files of kodim24 are larger than those published
+    published = scripts("rd_published").beside({"vqcodec": ours}, [image["sha256"] for image in classic["images"]])
+    for point in published["single_images"]:
+        rows = [row for row in ours["rows"] if row["image"] == point["image"]]
+        rates, decibels = np.array(sorted((row["bpp"], row["psnr"]) for row in rows)).T
+        assert rates[0] < point["bpp"] < rates[-1]
+        expected = np.interp(np.log(point["bpp"]), np.log(rates), decibels)
+        assert point["ours"]["psnr"] == pytest.approx(expected, abs=1e-4)
+
+
+def test_published_curves_are_drawn_and_tabled(scripts: Callable[[str], Any], tmp_path: Path) -> None:
+    results = json.loads((SCRIPTS / "results" / "kodak_classic.json").read_text("utf-8"))
+    hashes = [image["sha256"] for image in results["images"]]
+    for published in (None, scripts("rd_published").beside(results["codecs"], hashes)):
+        results["published"] = published
+        scripts("rd_plot").plot(results, [tmp_path / "plot.svg"])
+        for text in ((tmp_path / "plot.svg").read_text("utf-8"), scripts("rd_summary").markdown(results)):
+            assert ("mbt2018-mean" in text) == (published is not None)
+
+
+def test_page_of_crops(folder: Path, scripts: Callable[[str], Any]) -> None:
+    rd_crops = scripts("rd_crops")
+    coders = [scripts("rd_coders").CLASSIC[name]() for name in ("webp", "jpeg")]
+    page = np.asarray(rd_crops.page(folder, [("a.png", 20, 10), ("b.png", 5, 40)], coders, [0.6, 1.0]))
+    side, gap, line = rd_crops.SIDE, rd_crops.GAP, rd_crops.LINE
+    assert page.shape[1] == 3 * (side + gap) + gap
+    with Image.open(folder / "b.png") as image:
+        original = np.asarray(image)[40 : 40 + side, 5 : 5 + side]
+    top = line + 3 * (side + line + gap)  # the fourth row: b.png at 1 bpp
+    shown = [page[top : top + side, left : left + side] for left in range(gap, 3 * (side + gap), side + gap)]
+    assert np.array_equal(shown[0], original)
+    for one in shown[1:]:
+        assert 20 < metrics.psnr(original, one) < 45
+
+
+def test_crops_are_of_files_of_the_wanted_rate(folder: Path, scripts: Callable[[str], Any]) -> None:
+    rd_crops = scripts("rd_crops")
+    with Image.open(folder / "a.png") as image:
+        pixels = np.asarray(image)
+    jpeg = scripts("rd_coders").CLASSIC["jpeg"]()
+    rates = [8 * len(jpeg.encode(pixels, quality)) / (192 * 176) for quality in rd_crops.QUALITIES["jpeg"]]
+    for target in (0.05, 1.0, 2.0, 99.0):
+        found = rd_crops.sample(jpeg, rd_crops.QUALITIES["jpeg"], pixels, target)
+        assert found.bpp == min(rates, key=lambda rate: abs(rate - target))
+        assert found.smallest == (target == 0.05)
+        decoded = jpeg.decode(jpeg.encode(pixels, rd_crops.QUALITIES["jpeg"][rates.index(found.bpp)]))
+        assert np.array_equal(found.pixels, decoded) and found.psnr == metrics.psnr(pixels, decoded)
+
+
+def test_crops_name_the_pictures_they_miss(folder: Path) -> None:
+    ran = script("rd_crops.py", folder)
+    assert ran.returncode == 2 and "kodim04.png" in ran.stderr and "Traceback" not in ran.stderr
