@@ -83,14 +83,14 @@ class Codec:
 
         return Transform(weights.load_networks(self.info), self.device)
 
-    def _analyze(self, pixels: np.ndarray, position: int, dead_zone: int, threads: int) -> np.ndarray:
+    def _analyze(self, pixels: np.ndarray, position: int, dead_zone: int, threads: int) -> list[np.ndarray]:
         if self.device != "cpu":
-            return self._transform.analyze(pixels, position / QUALITY_STEPS, dead_zone / 256.0)
+            return [self._transform.analyze(pixels, position / QUALITY_STEPS, dead_zone / 256.0)]
         return _core.analyze(self._model, pixels, position, threads, dead_zone)
 
-    def _synthesize(self, codes: np.ndarray, header: _core.Header, threads: int) -> np.ndarray:
+    def _synthesize(self, codes: list[np.ndarray], header: _core.Header, threads: int) -> np.ndarray:
         if self.device != "cpu":
-            full = self._transform.synthesize(codes, header.quality / QUALITY_STEPS)
+            full = self._transform.synthesize(codes[0], header.quality / QUALITY_STEPS)
             return np.ascontiguousarray(full[: header.height, : header.width])
         return _core.synthesize(self._model, codes, header.height, header.width, header.quality, threads)
 
@@ -137,7 +137,7 @@ class Codec:
         alpha = None if picture.alpha is None else pixels.alpha_to_bytes(picture.alpha)
 
         def attempt(position: int, dead_zone: int) -> Attempt:
-            codes = [self._analyze(picture.pixels, position, dead_zone, threads)]
+            codes = self._analyze(picture.pixels, position, dead_zone, threads)
             data, bits = _core.write_file(self._model, width, height, position, codes, picture.gray, alpha, threads)
             return Attempt(position, codes, data, bits)
 
@@ -152,7 +152,7 @@ class Codec:
         codes = self.codes(data, max_pixels=max_pixels, threads=threads)
         header = _core.read_header(data, max_pixels)
         pixels.check_size(header.height, header.width, max_pixels)
-        rgb = self._synthesize(codes[0], header, threads)
+        rgb = self._synthesize(codes, header, threads)
         if header.gray:
             rgb = _as_gray(rgb)
         stored = _core.read_alpha(data, max_pixels)
