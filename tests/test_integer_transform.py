@@ -152,7 +152,7 @@ def test_wrong_codes_and_positions_are_refused(config: ModelConfig) -> None:
     model, _ = models(config, 1.0)
     codes = np.zeros(shape_of(config, 20, 20), np.int32)
     quality = 16 * (config.quality_levels - 1)
-    for bad in (([codes], 20, 20, quality + 1), ([codes], 20, 33, quality), ([codes], 0, 20, quality), ([], 20, 20, quality)):
+    for bad in (([codes], 20, 20, quality + 1), ([codes], 20, 33, quality), ([codes], 0, 20, quality), ([], 20, 20, 0)):
         with pytest.raises(InvalidInputError):
             _core.synthesize(model, *bad)
     codes[-1, -1, -1] = 40_000

@@ -150,8 +150,9 @@ def read_codes(
 ) -> list[NDArray[np.int32]]:
     """Return the codes of a file, int32 (n, h, w) for each level, coarse to fine; the whole file is checked first.
 
-    Of the first `levels` only, where that is not 0: then what is behind them is not checked and may be
-    missing (InvalidInputError for more levels than there are). ModelMismatchError, before anything is decoded, where the file names another model.
+    Of the first `levels` only, where that is not 0: what is behind them is then not checked and may be
+    missing (InvalidInputError for more levels than there are). ModelMismatchError, before anything is
+    decoded, where the file names another model.
     """
 
 def model_id(data: bytes) -> str:

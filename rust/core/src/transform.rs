@@ -132,7 +132,7 @@ impl Transform {
             let Tile { height, width, .. } = whole.halved();
             (level, CodeGrid::zeros([level.variables(), height, width]))
         });
-        // Coarse positions are whole: in front of the last of them there may be no fine ones.
+        // Coarse positions are whole, so the last ones may reach beyond the fine positions.
         let multiple = if coarse.is_some() { 2 } else { 1 };
         let [all_rows, all_columns] = [rows, columns].map(|count| count.next_multiple_of(multiple));
         let margin = self.analysis.margin(self.stride);
