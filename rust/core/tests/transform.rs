@@ -589,6 +589,32 @@ fn windows_beyond_the_memory_of_a_machine_are_refused() {
     assert!(matches!(&error, Error::InvalidModel(reason) if reason.contains("window")), "{error}");
 }
 
+/// The same for the coarse positions of a window.
+#[test]
+fn coarse_windows_beyond_the_memory_of_a_machine_are_refused() {
+    let load = |steps: usize| {
+        let sizes = Sizes { coarse: vec![1024], ..Sizes::logistic() };
+        let far = |index| json!({"conv": {"name": format!("synthesis.{index}"), "inputs": 5, "outputs": 5, "size": 31}});
+        let mut transform = transform(5);
+        transform["synthesis"]["trunk"] = (0..steps).map(far).collect();
+        transform["synthesis"]["out"] =
+            json!({"name": "synthesis.out", "inputs": 5, "outputs": 3, "size": 1, "fold": 2});
+        transform["coarse"] = coarse_transform(1024, 5);
+        let mut parts = sizes.parts();
+        parts.add_transform(transform, STRIDE, sizes.quality_levels, CALM);
+        for (name, (_, _, bytes)) in &mut parts.tensors {
+            if name.contains("prior.") && name.ends_with(".weight") {
+                bytes.fill(0); // so many variables would overflow
+            }
+        }
+        Model::load(&parts.file())
+    };
+    load(20).unwrap();
+    let error = load(40).expect_err("the model was accepted");
+    let expected = "a window of the coarse network";
+    assert!(matches!(&error, Error::InvalidModel(reason) if reason.contains(expected)), "{error}");
+}
+
 /// Every place in a JSON value.
 fn places(value: &Value, path: &str, found: &mut Vec<String>) {
     let children: Vec<(String, &Value)> = match value {
