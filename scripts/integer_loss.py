@@ -45,7 +45,7 @@ def integer_result(model: _core.Model, image: np.ndarray, position: int) -> tupl
     """Mirror of `float_result` for the exported model."""
     codes = _core.analyze(model, image, position)
     shown = _core.synthesize(model, codes, *image.shape[:2], position)
-    return _core.cross_entropy(model, position, [codes], adaptive=False), psnr(image, shown)
+    return _core.cross_entropy(model, position, codes, adaptive=False), psnr(image, shown)
 
 
 def main() -> None:

@@ -77,12 +77,12 @@ def main() -> None:
         for name, (height, width, quality) in PICTURES.items():
             quality = min(quality, 16 * (config.quality_levels - 1))
             if kind in ("grid", "codebook"):
-                codes = random_codes(config, height, width, seed=height)
+                codes = [random_codes(config, height, width, seed=height)]
             else:
                 codes = _core.analyze(model, random_picture(height, width, seed=height), quality)
-            file, _ = _core.write_file(model, width, height, quality, [codes])
+            file, _ = _core.write_file(model, width, height, quality, codes)
             write_new(VECTORS / f"v{_core.read_header(file).version}-{kind}-{name}.vqc", file)
-            facts[name] = {"codes_sha256": hashlib.sha256(codes.tobytes()).hexdigest(), "shape": codes.shape}
+            facts[name] = {"codes_sha256": hashlib.sha256(codes[0].tobytes()).hexdigest(), "shape": codes[0].shape}
             if kind in ("picture", "patches"):
                 pixels = _core.synthesize(model, codes, height, width, quality)
                 facts[name]["pixels_sha256"] = hashlib.sha256(pixels.tobytes()).hexdigest()

@@ -57,7 +57,7 @@ def test_any_size_round_trips_with_any_number_of_threads(codec: vqcodec.Codec, s
     assert shown.shape == image.shape
     assert np.array_equal(codec.decode(data, threads=2), shown)
     codes = codec.codes(data, threads=1)
-    assert np.array_equal(codes[0], _core.analyze(codec._model, image, codec.position(40), threads=2))
+    assert np.array_equal(codes[0], _core.analyze(codec._model, image, codec.position(40), threads=2)[0])
     assert codes[0].shape[1:] == (-(-size[0] // 16), -(-size[1] // 16))
     for threads in (0, 2, 3):
         assert_codes_equal(codec.codes(data, threads=threads), codes)
@@ -213,9 +213,9 @@ def test_kodak_and_validation_codes_survive_other_processes(
         position = codec.position(10 + number % 80)
         codes = _core.analyze(model, photo, position)
         height, width = photo.shape[:2]
-        data, _ = _core.write_file(model, width, height, position, [codes], threads=1 + number % 2)
+        data, _ = _core.write_file(model, width, height, position, codes, threads=1 + number % 2)
         (tmp_path / f"{number:03d}.vqc").write_bytes(data)
-        expected.append(codes)
+        expected.append(codes[0])
     program = (
         "import sys, numpy, pathlib, vqcodec\n"
         "codec = vqcodec.load('photo')\n"

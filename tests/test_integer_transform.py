@@ -104,10 +104,10 @@ def check(pair: Pair, pixels: np.ndarray, codes: np.ndarray, quality: int, threa
     """Compare both directions; the shares of activations that the oracle had to clamp."""
     model, oracle = pair
     expected = oracle.analyze(pixels, quality)
-    assert np.array_equal(_core.analyze(model, pixels, quality, threads), expected)
+    assert np.array_equal(_core.analyze(model, pixels, quality, threads)[0], expected)
     clamped = oracle.clamped
     shown = oracle.synthesize(codes, *pixels.shape[:2], quality)
-    assert np.array_equal(_core.synthesize(model, codes, *pixels.shape[:2], quality, threads), shown)
+    assert np.array_equal(_core.synthesize(model, [codes], *pixels.shape[:2], quality, threads), shown)
     return clamped, oracle.clamped
 
 
@@ -154,16 +154,16 @@ def test_wrong_codes_and_positions_are_refused(config: ModelConfig) -> None:
     model, _ = models(config, 1.0)
     codes = np.zeros(shape_of(config, 20, 20), np.int32)
     quality = 16 * (config.quality_levels - 1)
-    for bad in ((codes, 20, 20, quality + 1), (codes, 20, 33, quality), (codes, 0, 20, quality)):
+    for bad in (([codes], 20, 20, quality + 1), ([codes], 20, 33, quality), ([codes], 0, 20, quality), ([], 20, 20, 0)):
         with pytest.raises(InvalidInputError):
             _core.synthesize(model, *bad)
     codes[-1, -1, -1] = 40_000
     with pytest.raises(InvalidInputError, match="16-bit"):
-        _core.synthesize(model, codes, 20, 20, 0)
+        _core.synthesize(model, [codes], 20, 20, 0)
     for code in (-1, config.codebook_size) if config.quantizer == "codebook" else ():
         codes[-1, -1, -1] = code
         with pytest.raises(CorruptedError, match="no vector"):
-            _core.synthesize(model, codes, 20, 20, 0)
+            _core.synthesize(model, [codes], 20, 20, 0)
 
 
 @ALL
@@ -177,12 +177,12 @@ def test_integers_stay_close_to_the_float_model(config: ModelConfig) -> None:
         with torch.no_grad():
             (codes,) = network.analyze(image, level)
             shown = (network.synthesize([codes], level)[0] * 255.0).round().permute(1, 2, 0).numpy()
-        found = _core.analyze(model, pixels, quality)
+        (found,) = _core.analyze(model, pixels, quality)
         assert np.mean(found != codes[0].numpy()) < 0.1  # neighbours that are almost as near
         assert len(np.unique(found)) > 4
         oracle.synthesize(found, *size, quality)
         assert oracle.clamped == 0.0
-        again = _core.synthesize(model, codes[0].numpy().astype(np.int32), *size, quality)
+        again = _core.synthesize(model, [codes[0].numpy().astype(np.int32)], *size, quality)
         error = np.abs(again - shown)
         assert np.mean(error <= 1.0) > 0.995 and error.max() <= 3.0 and shown.std() > 20.0
 

@@ -140,15 +140,19 @@ def write_file(
 ) -> tuple[bytes, float]:
     """Return the file of a picture, and the bits of information in its codes (see cross_entropy).
 
-    `codes` holds one int32 (n, h, w) array for each level, within 16 bits, h and w being height
+    `codes` holds one int32 (n, h, w) array for each level, coarse to fine, within 16 bits, h and w being height
     and width divided by the level's stride, rounded up. `quality` is in 1/16 of a level. LimitError
     where no reader would take the file, whatever its `max_pixels`.
     """
 
-def read_codes(model: Model, data: bytes, max_pixels: int = 178_956_970, threads: int = 0) -> list[NDArray[np.int32]]:
-    """Return the codes of a file, int32 (n, h, w) for each level; the whole file is checked first.
+def read_codes(
+    model: Model, data: bytes, max_pixels: int = 178_956_970, threads: int = 0, levels: int = 0
+) -> list[NDArray[np.int32]]:
+    """Return the codes of a file, int32 (n, h, w) for each level, coarse to fine; the whole file is checked first.
 
-    ModelMismatchError, before anything is decoded, where the file names another model.
+    Of the first `levels` only, where that is not 0: what is behind them is then not checked and may be
+    missing (InvalidInputError for more levels than there are). ModelMismatchError, before anything is
+    decoded, where the file names another model.
     """
 
 def model_id(data: bytes) -> str:
@@ -165,22 +169,34 @@ def cross_entropy(
 
 def analyze(
     model: Model, pixels: NDArray[np.uint8], quality: int, threads: int = 0, dead_zone: int = 0
-) -> NDArray[np.int32]:
-    """Return the codes, int32 (n, h, w), of uint8 (H, W, 3) sRGB pixels; `quality` is in 1/16 of a level.
+) -> list[NDArray[np.int32]]:
+    """Return the codes of uint8 (H, W, 3) sRGB pixels, int32 (n, h, w) for each level, coarse to fine.
 
+    `quality` is in 1/16 of a level.
     Before they are rounded, latents of the integer grid go towards zero by `dead_zone` / 256 (0 to 255).
     """
 
 def synthesize(
-    model: Model, codes: NDArray[np.int32], height: int, width: int, quality: int, threads: int = 0
+    model: Model, codes: Sequence[NDArray[np.int32]], height: int, width: int, quality: int, threads: int = 0
 ) -> NDArray[np.uint8]:
-    """Mirror of `analyze`: the uint8 (height, width, 3) pixels of int32 (n, h, w) codes."""
+    """Mirror of `analyze`: the uint8 (height, width, 3) pixels of int32 (n, h, w) codes for each level.
 
-def head_outputs(model: Model, quality: int, codes: NDArray[np.int32], slice: int, step: int) -> NDArray[np.int32]:
+    The first of two levels may come alone: it gives a coarse picture of the same size.
+    """
+
+def head_outputs(
+    model: Model,
+    quality: int,
+    codes: NDArray[np.int32],
+    slice: int,
+    step: int,
+    coarse: NDArray[np.int32] | None = None,
+) -> NDArray[np.int32]:
     """Return the prior's parameters at the positions of one step, all codes being known.
 
     int32 (positions in raster order, outputs): all means then all classes of the slice's
-    variables, or the logits variable by variable, neither clamped. For tests of the network.
+    variables, or the logits variable by variable, neither clamped. For tests of the network. In a model
+    of two levels `codes` are the coarse ones, or with `coarse` the fine ones that come after these.
     """
 
 def kernel() -> str:

@@ -86,13 +86,13 @@ class Codec:
     def _analyze(self, pixels: np.ndarray, position: int, dead_zone: int, threads: int) -> list[np.ndarray]:
         if self.device != "cpu":
             return self._transform.analyze(pixels, position / QUALITY_STEPS, dead_zone / 256.0)
-        return [_core.analyze(self._model, pixels, position, threads, dead_zone)]
+        return _core.analyze(self._model, pixels, position, threads, dead_zone)
 
     def _synthesize(self, codes: list[np.ndarray], header: _core.Header, threads: int) -> np.ndarray:
         if self.device != "cpu":
             full = self._transform.synthesize(codes, header.quality / QUALITY_STEPS)
             return np.ascontiguousarray(full[: header.height, : header.width])
-        return _core.synthesize(self._model, codes[-1], header.height, header.width, header.quality, threads)
+        return _core.synthesize(self._model, codes, header.height, header.width, header.quality, threads)
 
     def encode(
         self,

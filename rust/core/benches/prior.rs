@@ -31,7 +31,7 @@ fn photo(criterion: &mut Criterion) {
     for kernel in Kernel::available() {
         let model = Model::load(&file).expect("a valid model").with_kernel(kernel);
         let (file, _) = write_file(&model, picture, &codes, 1).expect("codes of the right shape");
-        let features = model.prior.features(&codes[0]).expect("codes of the right shape");
+        let features = model.prior.features(&codes[0], None).expect("codes of the right shape");
         let mut group = criterion.benchmark_group(format!("photo 768x512 {}", kernel.name()));
         group.sample_size(20);
         measure(&mut group, "network", || {
@@ -49,7 +49,7 @@ fn photo(criterion: &mut Criterion) {
             black_box(write_file(&model, picture, &codes, 1)).expect("codes of the right shape");
         });
         measure(&mut group, "read", || {
-            black_box(read_codes(&model, &file, &Limits::default(), 1)).expect("a valid file");
+            black_box(read_codes(&model, &file, &Limits::default(), 1, 0)).expect("a valid file");
         });
         group.finish();
     }

@@ -3,9 +3,11 @@
 use safetensors::Dtype;
 use serde::Deserialize;
 
+use crate::coarse::Coarse;
 use crate::conv::{Block, Conv, LIMIT};
 use crate::error::Result;
 use crate::kernels::Kernel;
+use crate::latents::Head;
 use crate::quantizer::Quantizer;
 use crate::tensors::{Tensors, invalid};
 use crate::transform::{Analysis, Synthesis, Transform};
@@ -25,6 +27,7 @@ pub struct TransformConfig {
     analysis: NetworkConfig,
     synthesis: NetworkConfig,
     codebook: Option<CodebookConfig>,
+    coarse: Option<CoarseConfig>,
 }
 
 #[derive(Deserialize)]
@@ -33,6 +36,15 @@ struct NetworkConfig {
     trunk: Vec<OpConfig>,
     out: ConvConfig,
     skip: Option<ConvConfig>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CoarseConfig {
+    out: ConvConfig,
+    skip: Option<ConvConfig>,
+    up: ConvConfig,
+    codebook: Option<CodebookConfig>,
 }
 
 #[derive(Deserialize)]
@@ -50,7 +62,7 @@ enum OpConfig {
     Gain(GainConfig),
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Clone)]
 #[serde(deny_unknown_fields)]
 struct ConvConfig {
     name: String,
@@ -83,24 +95,42 @@ fn one() -> usize {
     1
 }
 
+/// What the codes of a level may be, as its prior has them.
+#[derive(Clone, Copy)]
+pub struct Alphabet {
+    /// Codes of a position.
+    pub variables: usize,
+    /// How many codes there are, from 0, or none where they are numbers.
+    pub size: Option<usize>,
+}
+
 impl TransformConfig {
-    /// Takes the networks' tensors out of a model file.
+    /// Whether it describes a coarse level.
+    pub fn has_coarse(&self) -> bool {
+        self.coarse.is_some()
+    }
+
+    /// Takes the networks' tensors out of a model file whose fine level has this `stride` and whose
+    /// levels have codes of these kinds.
     pub fn read(
         &self,
         tensors: &mut Tensors,
-        (stride, variables, levels): (usize, usize, usize),
-        alphabet: Option<usize>,
+        (stride, levels): (usize, usize),
+        (codes, coarse_codes): (Alphabet, Option<Alphabet>),
         kernel: Kernel,
     ) -> Result<Transform> {
-        let quantizer = self.quantizer(tensors, variables, alphabet)?;
-        let channels = variables * quantizer.width();
+        let quantizer = read_quantizer(tensors, "quantizer", &self.codebook, codes)?;
+        let channels = codes.variables * quantizer.width();
         let mut reader = Reader { tensors, levels };
         let NetworkConfig { trunk, out, skip } = &self.analysis;
+        let largest = if trunk.is_empty() { MAX_PIXEL } else { LIMIT };
         let analysis = Analysis {
             trunk: reader.trunk(trunk, MAX_PIXEL)?,
-            out: reader.linear(out, if trunk.is_empty() { MAX_PIXEL } else { LIMIT })?,
-            skip: skip.as_ref().map(|skip| reader.linear(skip, MAX_PIXEL)).transpose()?,
-            gain: reader.tensors.gain("analysis.gain", levels, channels)?,
+            head: Head {
+                out: reader.linear(out, largest)?,
+                skip: skip.as_ref().map(|skip| reader.linear(skip, MAX_PIXEL)).transpose()?,
+                gain: reader.tensors.gain("analysis.gain", levels, channels)?,
+            },
         };
         let NetworkConfig { trunk, out, skip } = &self.synthesis;
         let skip = skip.as_ref().map(|skip| {
@@ -113,28 +143,61 @@ impl TransformConfig {
             trunk: reader.trunk(trunk, LIMIT)?,
             out: reader.linear(out, LIMIT)?,
         };
-        Transform::new(analysis, synthesis, quantizer, (stride, variables), kernel)
+        let skip = synthesis.skip.is_some();
+        let coarse = self.coarse.as_ref().zip(coarse_codes);
+        let coarse = coarse.map(|(config, codes)| config.read(&mut reader, largest, codes, skip));
+        let coarse = coarse.transpose()?;
+        Transform::new(analysis, synthesis, (quantizer, coarse), (stride, codes.variables), kernel)
     }
+}
 
-    /// The codes of the transform must be those of the prior, numbers or an `alphabet`.
-    fn quantizer(
+impl CoarseConfig {
+    /// Takes a coarse level's tensors out of a model file; the trunk of the analysis gives numbers up
+    /// to `largest`, and where the synthesis has a `skip` the coarse codes have a share in it.
+    fn read(
         &self,
-        tensors: &mut Tensors,
-        variables: usize,
-        alphabet: Option<usize>,
-    ) -> Result<Quantizer> {
-        let Some(CodebookConfig { size, width }) = self.codebook else {
-            return match alphabet {
-                None => Ok(Quantizer::Grid),
-                Some(_) => Err(invalid("a categorical prior goes with a codebook")),
-            };
-        };
-        if alphabet != Some(size) || width == 0 || width > MAX_CHANNELS / variables {
-            return Err(invalid(format!("codebooks of {size} x {width} do not fit a model")));
-        }
-        let table = tensors.table("quantizer.codebook", &[variables, size, width])?;
-        Ok(Quantizer::Codebook { size, width, table })
+        reader: &mut Reader,
+        largest: i32,
+        codes: Alphabet,
+        skip: bool,
+    ) -> Result<Coarse> {
+        let Self { out, skip: analysis_skip, up, codebook } = self;
+        let quantizer = read_quantizer(reader.tensors, "coarse.quantizer", codebook, codes)?;
+        let channels = codes.variables * quantizer.width();
+        let analysis_skip = analysis_skip.as_ref().map(|skip| reader.linear(skip, MAX_PIXEL));
+        let skip_up = ConvConfig { name: "coarse.skip_up".into(), ..up.clone() };
+        Ok(Coarse {
+            head: Head {
+                out: reader.linear(out, largest)?,
+                skip: analysis_skip.transpose()?,
+                gain: reader.tensors.gain("coarse.analysis_gain", reader.levels, channels)?,
+            },
+            quantizer,
+            gain: reader.tensors.gain("coarse.synthesis_gain", reader.levels, channels)?,
+            up: reader.linear(up, LIMIT)?,
+            skip_up: skip.then(|| reader.linear(&skip_up, LIMIT)).transpose()?,
+        })
     }
+}
+
+/// The codes of the transform must be those of the prior.
+fn read_quantizer(
+    tensors: &mut Tensors,
+    name: &str,
+    codebook: &Option<CodebookConfig>,
+    codes: Alphabet,
+) -> Result<Quantizer> {
+    let &Some(CodebookConfig { size, width }) = codebook else {
+        return match codes.size {
+            None => Ok(Quantizer::Grid),
+            Some(_) => Err(invalid("a categorical prior goes with a codebook")),
+        };
+    };
+    if codes.size != Some(size) || width == 0 || width > MAX_CHANNELS / codes.variables {
+        return Err(invalid(format!("codebooks of {size} x {width} do not fit a model")));
+    }
+    let table = tensors.table(&format!("{name}.codebook"), &[codes.variables, size, width])?;
+    Ok(Quantizer::Codebook { size, width, table })
 }
 
 struct Reader<'a, 'b> {

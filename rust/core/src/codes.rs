@@ -106,6 +106,26 @@ pub struct Tile {
     pub width: usize,
 }
 
+impl Tile {
+    /// The coarse positions, each of 2x2 positions, that cover a tile whose first row and column are
+    /// even.
+    pub fn halved(self) -> Self {
+        let Self { y, x, height, width } = self;
+        Self { y: y / 2, x: x / 2, height: height.div_ceil(2), width: width.div_ceil(2) }
+    }
+
+    /// The tile as seen from the corner of another one around it.
+    pub fn within(self, region: Self) -> Self {
+        Self { y: self.y - region.y, x: self.x - region.x, ..self }
+    }
+
+    /// What of a tile lies in a grid of `height x width`, in which it begins.
+    pub fn cut(self, height: usize, width: usize) -> Self {
+        let (height, width) = (height - self.y, width - self.x);
+        Self { height: self.height.min(height), width: self.width.min(width), ..self }
+    }
+}
+
 /// The tiles of a `height x width` grid in raster order: squares of `side`, cut off at the ends.
 pub fn tiles(height: usize, width: usize, side: usize) -> impl ExactSizeIterator<Item = Tile> {
     let across = width.div_ceil(side);

@@ -138,8 +138,8 @@ pub fn write(header: &Header, payloads: &[Vec<Vec<u8>>], alpha: Option<&[u8]>) -
 
 /// Reads the header of a file, of which at least the header must be there.
 ///
-/// Payloads are not looked at: with the first `n` levels' bytes at hand, [`Container::payload`]
-/// reads these levels. [`Container::verify`] checks a whole file.
+/// Payloads are not looked at: [`Container::verify`] checks a whole file,
+/// [`Container::verify_levels`] its first levels, of which the rest may be missing.
 pub fn parse(bytes: &[u8], limits: &Limits) -> Result<Container> {
     let mut reader = Reader { bytes, position: 0 };
     let version = read_magic(&mut reader)?;
@@ -216,7 +216,7 @@ impl Container {
         Ok(payload)
     }
 
-    /// The same where [`verify`](Self::verify) has been through the checksums already.
+    /// The same where [`verify_levels`](Self::verify_levels) has been through the checksums already.
     pub fn verified_payload<'a>(&self, bytes: &'a [u8], part: Part) -> Result<&'a [u8]> {
         split_part(bytes, part).map(|(payload, _)| payload)
     }
@@ -227,15 +227,18 @@ impl Container {
         if length < self.file_bytes {
             return Err(Error::Truncated { what: "payloads" });
         }
-        self.payloads
-            .iter()
-            .flatten()
-            .chain(&self.alpha)
-            .try_for_each(|&part| self.payload(bytes, part).map(drop))?;
+        self.verify_levels(bytes, self.payloads.len())?;
+        self.alpha.map(|part| self.payload(bytes, part)).transpose()?;
         if length > self.file_bytes {
             return Err(Error::Corrupted { what: "there are trailing bytes behind the file" });
         }
         Ok(())
+    }
+
+    /// Checks the checksums of the first levels, and looks at nothing behind these.
+    pub fn verify_levels(&self, bytes: &[u8], levels: usize) -> Result<()> {
+        let mut parts = self.payloads.iter().take(levels).flatten();
+        parts.try_for_each(|&part| self.payload(bytes, part).map(drop))
     }
 }
 

@@ -81,7 +81,10 @@ pub struct Slice {
 /// The learned prior of one level.
 #[derive(Debug, Clone)]
 pub struct ContextPrior {
-    /// Number of features a position.
+    /// Number of features a position that a coarse level's prior has, which come before its own; 0
+    /// where there is no such level.
+    coarse: usize,
+    /// Number of features a position, those included.
     channels: usize,
     head: Head,
     slices: Vec<Slice>,
@@ -90,9 +93,14 @@ pub struct ContextPrior {
 
 impl ContextPrior {
     /// Puts checked parts together: [`model`](crate::model) reads and checks them.
-    pub(crate) fn new(head: Head, slices: Vec<Slice>, kernel: Kernel) -> Self {
+    pub(crate) fn new(coarse: usize, head: Head, slices: Vec<Slice>, kernel: Kernel) -> Self {
         let variables = slices.last().map_or(0, |slice| slice.variables.end);
-        Self { channels: variables * head.features(), head, slices, kernel }
+        Self { coarse, channels: coarse + variables * head.features(), head, slices, kernel }
+    }
+
+    /// Features of a position.
+    pub(crate) fn channels(&self) -> usize {
+        self.channels
     }
 
     /// Shape of the features that coding a tile of `height x width` keeps: channels, rows, columns.
@@ -101,8 +109,8 @@ impl ContextPrior {
         [self.channels, rows, columns]
     }
 
-    /// The features of codes that are all known.
-    pub fn features(&self, codes: &CodeGrid) -> Result<FeatureGrid> {
+    /// The features of codes that are all known, and of the `coarse` codes before them.
+    pub fn features(&self, codes: &CodeGrid, coarse: Option<&FeatureGrid>) -> Result<FeatureGrid> {
         let [variables, height, width] = codes.shape();
         if variables != self.variables() {
             return Err(Error::InvalidInput(format!(
@@ -110,9 +118,30 @@ impl ContextPrior {
                 self.variables()
             )));
         }
-        let mut features = FeatureGrid::new(height, width, self.channels);
+        let mut features = self.first_features([height, width], coarse)?;
         for (y, x) in (0..height).flat_map(|y| (0..width).map(move |x| (y, x))) {
             self.note_features(&mut features, codes, 0..variables, (y, x))?;
+        }
+        Ok(features)
+    }
+
+    /// The features before any code of a tile is known but those of the coarse level.
+    fn first_features(
+        &self,
+        [height, width]: [usize; 2],
+        coarse: Option<&FeatureGrid>,
+    ) -> Result<FeatureGrid> {
+        let needed = [self.coarse, height.div_ceil(2), width.div_ceil(2)];
+        let mut features = FeatureGrid::new(height, width, self.channels);
+        match coarse {
+            None if self.coarse == 0 => {}
+            Some(coarse) if self.coarse > 0 && coarse.shape() == needed => {
+                features.set_coarse(coarse);
+            }
+            _ => {
+                let why = "the codes do not come with those of the coarse level that they need";
+                return Err(Error::InvalidInput(why.into()));
+            }
         }
         Ok(features)
     }
@@ -203,8 +232,8 @@ impl ContextPrior {
         variables: Range<usize>,
         (y, x): (usize, usize),
     ) -> Result<()> {
+        let target = features.at_mut(y, x, self.own_channels(&variables));
         let width = self.head.features();
-        let target = features.at_mut(y, x, variables.start * width..variables.end * width);
         for (variable, target) in variables.zip(target.chunks_exact_mut(width)) {
             let code = codes.at(variable, y, x);
             match &self.head {
@@ -216,6 +245,12 @@ impl ContextPrior {
         }
         Ok(())
     }
+
+    /// The features of some variables; before them are those of earlier ones and of the coarse level.
+    fn own_channels(&self, variables: &Range<usize>) -> Range<usize> {
+        let width = self.head.features();
+        self.coarse + variables.start * width..self.coarse + variables.end * width
+    }
 }
 
 impl Prior for ContextPrior {
@@ -226,12 +261,13 @@ impl Prior for ContextPrior {
     fn code(
         &self,
         codes: &mut CodeGrid,
+        coarse: Option<&FeatureGrid>,
         quality: u8,
         adaptive: bool,
         coder: &mut impl SymbolCoder,
     ) -> Result<()> {
         let [_, height, width] = codes.shape();
-        let mut features = FeatureGrid::new(height, width, self.channels);
+        let mut features = self.first_features([height, width], coarse)?;
         let adaptive = adaptive && matches!(self.head, Head::Logistic);
         for slice in &self.slices {
             let mut adaptation =
@@ -282,9 +318,7 @@ impl<'a> Evaluation<'a> {
 
     /// Fills the inputs of the context layer: for every tap the features it sees, zero-padded.
     fn gather(&mut self, features: &FeatureGrid, positions: &[(usize, usize)]) {
-        let width = self.prior.head.features();
-        let variables = &self.slice.variables;
-        let own = variables.start * width..variables.end * width;
+        let own = self.prior.own_channels(&self.slice.variables);
         let stride = self.step.context.stride();
         self.inputs.clear();
         for (index, &(y, x)) in positions.iter().enumerate() {

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::error::{Error, Result};
 use crate::network::MAX_FEATURE;
-use crate::order::{REACH, Tap};
+use crate::order::{REACH, Source, Tap};
 
 /// Fractional bits of the feature of a code that is a number: room for weights above 1/2, since a
 /// layer can only shift its sums to the right.
@@ -40,6 +40,16 @@ impl FeatureGrid {
         [self.channels, self.height, self.columns - 2 * REACH]
     }
 
+    /// Enters, before all other channels, what a coarse grid has at the position that covers this one.
+    pub fn set_coarse(&mut self, coarse: &Self) {
+        let [_, height, width] = self.shape();
+        let here = Tap { dy: 0, dx: 0, source: Source::Earlier };
+        for (y, x) in (0..height).flat_map(|y| (0..width).map(move |x| (y, x))) {
+            let seen = coarse.seen(y / 2, x / 2, &here, 0..coarse.channels);
+            self.at_mut(y, x, 0..coarse.channels).copy_from_slice(seen);
+        }
+    }
+
     /// Some channels of a position of the tile.
     pub fn at_mut(&mut self, y: usize, x: usize, channels: Range<usize>) -> &mut [i16] {
         let start = ((y + REACH) * self.columns + x + REACH) * self.channels;
@@ -65,10 +75,11 @@ pub struct Embedding {
 
 impl Embedding {
     /// Takes a `(variables, alphabet, width)` table of features of at most [`MAX_FEATURE`].
-    pub fn new(alphabet: usize, width: usize, table: Vec<i16>) -> Result<Self> {
+    /// `name` is for the error message only.
+    pub fn new(name: &str, alphabet: usize, width: usize, table: Vec<i16>) -> Result<Self> {
         if table.iter().any(|&feature| i32::from(feature).abs() > MAX_FEATURE) {
             return Err(Error::InvalidModel(format!(
-                "prior.embedding: a feature is above {MAX_FEATURE} in magnitude"
+                "{name}: a feature is above {MAX_FEATURE} in magnitude"
             )));
         }
         Ok(Self { alphabet, width, table })

@@ -9,7 +9,7 @@ use std::ops::Range;
 use safetensors::{Dtype, SafeTensors};
 use serde::Deserialize;
 
-use crate::architecture::TransformConfig;
+use crate::architecture::{Alphabet, TransformConfig};
 use crate::categorical::MAX_ALPHABET;
 use crate::checksum::ModelId;
 use crate::container::MAX_LOG2;
@@ -18,8 +18,7 @@ use crate::error::Result;
 use crate::features::Embedding;
 use crate::kernels::Kernel;
 use crate::network::{MAX_ACTIVATION, MAX_FEATURE, QUALITY_STEPS};
-use crate::order::{self, Source};
-use crate::prior::Prior;
+use crate::order::{self, Source, StepOrder};
 use crate::tensors::{Tensors, invalid};
 use crate::transform::Transform;
 
@@ -41,11 +40,13 @@ pub struct Model {
     pub id: ModelId,
     /// JSON as it stands in the file.
     pub config: String,
-    /// Base-2 logarithm of the pixels from one position to the next.
+    /// Base-2 logarithm of the pixels from one position of the fine level to the next.
     pub stride_log2: u8,
     /// Number of quality levels; see [`max_quality`](Self::max_quality).
     pub quality_levels: usize,
-    /// The prior of the only level.
+    /// The prior of the coarse level, if there is one; its stride is twice the fine level's.
+    pub coarse_prior: Option<ContextPrior>,
+    /// The prior of the fine level, or of the only one.
     pub prior: ContextPrior,
     /// The networks between pixels and codes.
     pub transform: Option<Transform>,
@@ -64,7 +65,15 @@ struct Runtime {
     stride: u32,
     quality_levels: usize,
     prior: PriorConfig,
+    coarse: Option<CoarseConfig>,
     transform: Option<TransformConfig>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CoarseConfig {
+    stride: u32,
+    prior: PriorConfig,
 }
 
 #[derive(Deserialize)]
@@ -98,21 +107,29 @@ impl Model {
         let stride_log2 = check_runtime(&runtime)?;
 
         let mut tensors = Tensors::new(tensors);
-        let prior = read_prior(&mut tensors, &runtime, kernel)?;
-        let shape = (runtime.stride as usize, prior.variables(), runtime.quality_levels);
+        let levels = runtime.quality_levels;
+        let mut reader = PriorReader { tensors: &mut tensors, levels, kernel };
+        let coarse = runtime.coarse.as_ref().map(|coarse| &coarse.prior);
+        let coarse_prior = coarse.map(|config| reader.prior("coarse.prior", config, 0));
+        let coarse_prior = coarse_prior.transpose()?;
+        let seen = coarse_prior.as_ref().map_or(0, ContextPrior::channels);
+        let prior = reader.prior("prior", &runtime.prior, seen)?;
+        let alphabets = (runtime.prior.alphabet(), coarse.map(PriorConfig::alphabet));
+        let shape = (runtime.stride as usize, levels);
         let transform = runtime.transform.as_ref();
         let transform = transform
-            .map(|config| config.read(&mut tensors, shape, runtime.prior.alphabet, kernel));
-        let transform = transform.transpose()?;
+            .map(|config| config.read(&mut tensors, shape, alphabets, kernel))
+            .transpose()?;
         tensors.check_nothing_left(match transform {
-            Some(_) => &["prior.", "analysis.", "synthesis.", "quantizer."],
-            None => &["prior."],
+            Some(_) => &["prior.", "analysis.", "synthesis.", "quantizer.", "coarse."],
+            None => &["prior.", "coarse.prior."],
         })?;
         Ok(Self {
             id: ModelId::of(file),
             config: config.clone(),
             stride_log2,
-            quality_levels: runtime.quality_levels,
+            quality_levels: levels,
+            coarse_prior,
             prior,
             transform,
             kernel,
@@ -121,10 +138,18 @@ impl Model {
 
     /// The same model on another kernel: nothing but its speed changes.
     pub fn with_kernel(mut self, kernel: Kernel) -> Self {
-        self.prior.kernel = kernel;
+        for prior in self.coarse_prior.iter_mut().chain([&mut self.prior]) {
+            prior.kernel = kernel;
+        }
         self.transform = self.transform.map(|transform| transform.with_kernel(kernel));
         self.kernel = kernel;
         self
+    }
+
+    /// The levels, coarse to fine: base-2 logarithms of their strides, and their priors.
+    pub fn levels(&self) -> impl Iterator<Item = (u8, &ContextPrior)> {
+        let coarse = self.coarse_prior.iter().map(|prior| (self.stride_log2 + 1, prior));
+        coarse.chain([(self.stride_log2, &self.prior)])
     }
 
     /// The highest quality position, in 1/16 of a level.
@@ -133,91 +158,136 @@ impl Model {
     }
 }
 
+impl PriorConfig {
+    /// What the codes of the level may be.
+    fn alphabet(&self) -> Alphabet {
+        Alphabet { variables: self.slices.iter().sum(), size: self.alphabet }
+    }
+}
+
 /// Checks the bounds of everything in `runtime`; returns the base-2 logarithm of the stride.
 fn check_runtime(runtime: &Runtime) -> Result<u8> {
-    let check = |what: &str, value: usize, max: usize| match value {
-        0 => Err(invalid(format!("its config has no {what}"))),
-        _ if value > max => Err(invalid(format!("{what} = {value} is above {max}"))),
-        _ => Ok(()),
-    };
-    let prior = &runtime.prior;
     if !runtime.stride.is_power_of_two() || runtime.stride > 1 << MAX_LOG2 {
         return Err(invalid(format!("stride = {} is no power of two up to 32768", runtime.stride)));
     }
-    check("quality_levels", runtime.quality_levels, MAX_QUALITY_LEVELS)?;
-    check("hidden", prior.hidden, MAX_HIDDEN)?;
-    check("slices", prior.slices.len(), MAX_SLICES)?;
-    for &variables in &prior.slices {
-        check("variables of a slice", variables, MAX_VARIABLES)?;
+    check_count("quality_levels", runtime.quality_levels, MAX_QUALITY_LEVELS)?;
+    check_prior(&runtime.prior)?;
+    let has_coarse = runtime.transform.as_ref().map(TransformConfig::has_coarse);
+    if has_coarse.is_some_and(|has_coarse| has_coarse != runtime.coarse.is_some()) {
+        return Err(invalid("a coarse level has both a prior and a transform"));
     }
-    check("variables", prior.slices.iter().sum(), MAX_VARIABLES)?;
-    match (prior.head, prior.alphabet, prior.embedding) {
-        (HeadKind::Logistic, None, None) => {}
-        (HeadKind::Categorical, Some(alphabet), Some(embedding)) => {
-            check("alphabet - 1", alphabet.saturating_sub(1), MAX_ALPHABET - 1)?;
-            check("embedding", embedding, MAX_EMBEDDING)?;
-            let widest = prior.slices.iter().max().copied().unwrap_or(0);
-            check("outputs of a slice", widest * alphabet, MAX_OUTPUTS)?;
+    if let Some(CoarseConfig { stride, prior }) = &runtime.coarse {
+        if *stride != 2 * runtime.stride || *stride > 1 << MAX_LOG2 {
+            return Err(invalid(format!(
+                "the coarse stride, {stride}, is not twice the fine one, or it is above 32768"
+            )));
         }
-        _ => {
-            return Err(invalid(
-                "a categorical head has an alphabet and an embedding, a logistic head neither",
-            ));
+        check_prior(prior)?;
+        if prior.head != runtime.prior.head {
+            return Err(invalid("the heads of the two levels are of different kinds"));
         }
     }
     Ok(runtime.stride.trailing_zeros() as u8)
 }
 
-/// Takes the prior's tensors out of a file.
-fn read_prior(tensors: &mut Tensors, runtime: &Runtime, kernel: Kernel) -> Result<ContextPrior> {
-    let head = read_head(tensors, &runtime.prior)?;
-    let mut slices = Vec::new();
-    let mut first = 0;
-    for (index, &variables) in runtime.prior.slices.iter().enumerate() {
-        slices.push(read_slice(tensors, index, first..first + variables, &head, runtime)?);
-        first += variables;
+fn check_prior(prior: &PriorConfig) -> Result<()> {
+    check_count("hidden", prior.hidden, MAX_HIDDEN)?;
+    check_count("slices", prior.slices.len(), MAX_SLICES)?;
+    for &variables in &prior.slices {
+        check_count("variables of a slice", variables, MAX_VARIABLES)?;
     }
-    Ok(ContextPrior::new(head, slices, kernel))
+    check_count("variables", prior.slices.iter().sum(), MAX_VARIABLES)?;
+    match (prior.head, prior.alphabet, prior.embedding) {
+        (HeadKind::Logistic, None, None) => Ok(()),
+        (HeadKind::Categorical, Some(alphabet), Some(embedding)) => {
+            check_count("alphabet - 1", alphabet.saturating_sub(1), MAX_ALPHABET - 1)?;
+            check_count("embedding", embedding, MAX_EMBEDDING)?;
+            let widest = prior.slices.iter().max().copied().unwrap_or(0);
+            check_count("outputs of a slice", widest * alphabet, MAX_OUTPUTS)
+        }
+        _ => Err(invalid(
+            "a categorical head has an alphabet and an embedding, a logistic head neither",
+        )),
+    }
 }
 
-fn read_head(tensors: &mut Tensors, prior: &PriorConfig) -> Result<Head> {
-    let (Some(alphabet), Some(width)) = (prior.alphabet, prior.embedding) else {
-        return Ok(Head::Logistic);
-    };
-    let shape = [prior.slices.iter().sum(), alphabet, width];
-    let table = tensors.table("prior.embedding", &shape)?;
-    Ok(Head::Categorical { alphabet, embedding: Embedding::new(alphabet, width, table)? })
+fn check_count(what: &str, value: usize, max: usize) -> Result<()> {
+    match value {
+        0 => Err(invalid(format!("its config has no {what}"))),
+        _ if value > max => Err(invalid(format!("{what} = {value} is above {max}"))),
+        _ => Ok(()),
+    }
 }
 
-fn read_slice(
-    tensors: &mut Tensors,
-    index: usize,
-    variables: Range<usize>,
-    head: &Head,
-    runtime: &Runtime,
-) -> Result<Slice> {
-    let (hidden, levels) = (runtime.prior.hidden, Some(runtime.quality_levels));
-    let mut steps = Vec::new();
-    for (number, order) in order::steps(index).into_iter().enumerate() {
-        let seen = order.taps.iter().map(|tap| match tap.source {
-            Source::Earlier => variables.start,
-            Source::Own => variables.len(),
-        });
-        let inputs = (seen.sum::<usize>() * head.features(), MAX_FEATURE);
-        let name = format!("prior.{index}.{number}.context");
-        let context = tensors.layer(&name, inputs, hidden, (Dtype::I8, levels))?;
-        let order::StepOrder { pattern, sequential, taps } = order;
-        steps.push(Step { pattern, sequential, taps, context });
+/// Takes priors' tensors out of a file.
+struct PriorReader<'a, 'b> {
+    tensors: &'a mut Tensors<'b>,
+    levels: usize,
+    kernel: Kernel,
+}
+
+impl PriorReader<'_, '_> {
+    /// The prior under a name; it sees `coarse` features of another level.
+    fn prior(&mut self, name: &str, config: &PriorConfig, coarse: usize) -> Result<ContextPrior> {
+        let head = self.head(name, config)?;
+        let mut slices = Vec::new();
+        let mut first = 0;
+        for (index, &variables) in config.slices.iter().enumerate() {
+            let name = format!("{name}.{index}");
+            let orders = order::steps(index, coarse > 0);
+            let earlier = coarse + first * head.features();
+            let variables = first..first + variables;
+            first = variables.end;
+            slices.push(self.slice(&name, (orders, earlier), variables, &head, config.hidden)?);
+        }
+        Ok(ContextPrior::new(coarse, head, slices, self.kernel))
     }
-    let outputs = variables.len() * head.parameters();
-    let mut layer = |name: &str, rows, levels| {
-        let name = format!("prior.{index}.{name}");
-        tensors.layer(&name, (hidden, MAX_ACTIVATION), rows, (Dtype::I8, levels))
-    };
-    let shared = [
-        layer("hidden1", hidden, None)?,
-        layer("hidden2", hidden, None)?,
-        layer("head", outputs, levels)?,
-    ];
-    Ok(Slice { variables, steps, shared })
+
+    fn head(&mut self, name: &str, config: &PriorConfig) -> Result<Head> {
+        let (Some(alphabet), Some(width)) = (config.alphabet, config.embedding) else {
+            return Ok(Head::Logistic);
+        };
+        let name = format!("{name}.embedding");
+        let shape = [config.slices.iter().sum(), alphabet, width];
+        let table = self.tensors.table(&name, &shape)?;
+        Ok(Head::Categorical {
+            alphabet,
+            embedding: Embedding::new(&name, alphabet, width, table)?,
+        })
+    }
+
+    /// The slice under a name; its steps see `earlier` features before its own ones.
+    fn slice(
+        &mut self,
+        name: &str,
+        (orders, earlier): (Vec<StepOrder>, usize),
+        variables: Range<usize>,
+        head: &Head,
+        hidden: usize,
+    ) -> Result<Slice> {
+        let levels = Some(self.levels);
+        let own = variables.len() * head.features();
+        let mut steps = Vec::new();
+        for (number, StepOrder { pattern, sequential, taps }) in orders.into_iter().enumerate() {
+            let seen = taps.iter().map(|tap| match tap.source {
+                Source::Earlier => earlier,
+                Source::Own => own,
+            });
+            let inputs = (seen.sum(), MAX_FEATURE);
+            let name = format!("{name}.{number}.context");
+            let context = self.tensors.layer(&name, inputs, hidden, (Dtype::I8, levels))?;
+            steps.push(Step { pattern, sequential, taps, context });
+        }
+        let outputs = variables.len() * head.parameters();
+        let mut layer = |part: &str, rows, levels| {
+            let inputs = (hidden, MAX_ACTIVATION);
+            self.tensors.layer(&format!("{name}.{part}"), inputs, rows, (Dtype::I8, levels))
+        };
+        let shared = [
+            layer("hidden1", hidden, None)?,
+            layer("hidden2", hidden, None)?,
+            layer("head", outputs, levels)?,
+        ];
+        Ok(Slice { variables, steps, shared })
+    }
 }

@@ -8,6 +8,9 @@
 //! 3 1 3 1      b a b a
 //! 0 2 0 2      a b a b
 //! ```
+//! Where a coarse level is known, it is earlier than every slice: also the first one then looks at
+//! what is earlier around a position, as the others do.
+//!
 //! A tap `(dy, dx)` looks at the position that far below and right of the one being coded.
 //! Everything outside the tile is 0, so a tap needs only the guarantee that what it sees *inside*
 //! the tile is decoded by then: the tests below prove it for every step.
@@ -49,7 +52,7 @@ impl Pattern {
 /// Whose features a tap sees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
-    /// All slices before this one.
+    /// The coarse level, if there is one, and all slices before this one.
     Earlier,
     /// This slice.
     Own,
@@ -77,16 +80,18 @@ pub struct StepOrder {
     pub taps: Vec<Tap>,
 }
 
-/// The steps of a slice: four for the first one, two for every other.
-pub fn steps(slice: usize) -> Vec<StepOrder> {
-    if slice == 0 { first_slice() } else { later_slice() }
+/// The steps of a slice: four for the first one, two for every other. Whether there is a `coarse`
+/// level before it makes a difference to the first one only.
+pub fn steps(slice: usize, coarse: bool) -> Vec<StepOrder> {
+    if slice == 0 { first_slice(coarse) } else { later_slice() }
 }
 
-fn first_slice() -> Vec<StepOrder> {
-    let step = |y, x, taps| StepOrder {
+fn first_slice(coarse: bool) -> Vec<StepOrder> {
+    let earlier = if coarse { earlier_taps() } else { Vec::new() };
+    let step = |y, x, own: Vec<_>| StepOrder {
         pattern: Pattern::Lattice { y, x },
         sequential: (y, x) == (0, 0),
-        taps,
+        taps: [earlier.clone(), own].concat(),
     };
     let odd = |offset: isize| offset % 2 != 0;
     vec![
@@ -103,10 +108,13 @@ fn later_slice() -> Vec<StepOrder> {
         sequential: false,
         taps,
     };
-    let earlier = square(1).map(|(dy, dx)| Tap { dy, dx, source: Source::Earlier });
-    let earlier: Vec<_> = earlier.collect();
     let cross = own_taps(1, |dy, dx| (dy == 0) != (dx == 0));
-    vec![step(0, earlier.clone()), step(1, [earlier, cross].concat())]
+    vec![step(0, earlier_taps()), step(1, [earlier_taps(), cross].concat())]
+}
+
+/// What is earlier, around a position.
+fn earlier_taps() -> Vec<Tap> {
+    square(1).map(|(dy, dx)| Tap { dy, dx, source: Source::Earlier }).collect()
 }
 
 /// Own features at the offsets of a square that `keep` accepts.
@@ -129,16 +137,31 @@ mod tests {
 
     #[test]
     fn context_sizes() {
-        let taps = |slice| steps(slice).iter().map(|step| step.taps.len()).collect::<Vec<_>>();
-        assert_eq!(taps(0), [12, 16, 12, 16]);
-        assert_eq!(taps(1), [9, 13]);
+        let taps = |slice, coarse| {
+            steps(slice, coarse).iter().map(|step| step.taps.len()).collect::<Vec<_>>()
+        };
+        assert_eq!(taps(0, false), [12, 16, 12, 16]);
+        assert_eq!(taps(0, true), [21, 25, 21, 25]);
+        assert_eq!([taps(1, false), taps(1, true)], [[9, 13]; 2]);
+    }
+
+    /// What the first slice sees of a coarse level comes before its own context, which stays as it is.
+    #[test]
+    fn a_coarse_level_comes_first() {
+        let own = |taps: &[Tap]| taps.iter().all(|tap| tap.source == Source::Own);
+        for (with, without) in steps(0, true).iter().zip(steps(0, false)) {
+            let (earlier, rest) = with.taps.split_at(9);
+            assert_eq!((earlier, rest), (&earlier_taps()[..], &without.taps[..]));
+            assert!(own(rest));
+            assert_eq!((with.pattern, with.sequential), (without.pattern, without.sequential));
+        }
     }
 
     #[test]
     fn steps_cover_every_position_once() {
         for (slice, height, width) in [(0, 5, 7), (1, 5, 7), (0, 1, 1), (1, 1, 1), (0, 2, 1)] {
             let mut seen = HashMap::new();
-            for (index, step) in steps(slice).iter().enumerate() {
+            for (index, step) in steps(slice, true).iter().enumerate() {
                 for position in step.pattern.positions(height, width) {
                     assert_eq!(seen.insert(position, index), None);
                 }
@@ -147,29 +170,28 @@ mod tests {
         }
     }
 
-    /// Taps on the own slice see only what is coded before, in this slice's order of positions.
+    /// Taps on the own slice see only what is coded before, in this slice's order of positions. What
+    /// is earlier is wholly known; nothing but the distance bounds the taps on it.
     #[test]
     fn taps_see_only_the_past() {
         let (height, width) = (11, 12);
-        for slice in 0..2 {
+        for (slice, coarse) in [(0, false), (0, true), (1, false), (1, true)] {
+            let steps = steps(slice, coarse);
             let mut time = HashMap::new();
-            for (index, step) in steps(slice).iter().enumerate() {
+            for (index, step) in steps.iter().enumerate() {
                 for (y, x) in step.pattern.positions(height, width) {
                     time.insert((y as isize, x as isize), (index, y, x));
                 }
             }
-            for (index, step) in steps(slice).iter().enumerate() {
+            for (index, step) in steps.iter().enumerate() {
                 for (y, x) in step.pattern.positions(height, width) {
-                    for tap in step.taps.iter().filter(|tap| tap.source == Source::Own) {
+                    for tap in &step.taps {
                         assert!(tap.dy.unsigned_abs() <= REACH && tap.dx.unsigned_abs() <= REACH);
-                        let Some(&seen) = time.get(&(y as isize + tap.dy, x as isize + tap.dx))
-                        else {
-                            continue;
-                        };
-                        if step.sequential {
-                            assert!(seen < (index, y, x));
-                        } else {
-                            assert!(seen.0 < index);
+                        let seen = time.get(&(y as isize + tap.dy, x as isize + tap.dx));
+                        match seen.filter(|_| tap.source == Source::Own) {
+                            None => assert!(tap.source == Source::Own || slice > 0 || coarse),
+                            Some(&seen) if step.sequential => assert!(seen < (index, y, x)),
+                            Some(&(seen, ..)) => assert!(seen < index),
                         }
                     }
                 }

@@ -5,6 +5,7 @@ use crate::codes::CodeGrid;
 use crate::entropy::{Decoder, Encoder, SymbolCoder};
 use crate::error::{Error, Result};
 use crate::escape::code_outlier;
+use crate::features::FeatureGrid;
 
 /// A probability model over the codes of one tile.
 pub trait Prior {
@@ -14,11 +15,13 @@ pub trait Prior {
     /// Walks over all codes in the prior's order. With a decoder, `codes` is filled in; with any
     /// other coder it is read and left as it was.
     ///
+    /// `coarse` holds the features of the codes of the coarse level, for a prior that sees them;
     /// `quality` is the quality position of the file, in 1/16 of a level; an `adaptive` walk may
     /// learn from the codes on its way, as [`adapt`](crate::adapt) does.
     fn code(
         &self,
         codes: &mut CodeGrid,
+        coarse: Option<&FeatureGrid>,
         quality: u8,
         adaptive: bool,
         coder: &mut impl SymbolCoder,
@@ -60,7 +63,7 @@ impl StaticPrior {
     pub fn encode(&self, codes: &CodeGrid) -> Result<Vec<u8>> {
         self.check_variables(codes)?;
         let mut coder = Encoder::default();
-        self.code(&mut codes.clone(), 0, false, &mut coder)?;
+        self.code(&mut codes.clone(), None, 0, false, &mut coder)?;
         Ok(coder.finish())
     }
 
@@ -68,7 +71,7 @@ impl StaticPrior {
     pub fn decode(&self, payload: &[u8], mut codes: CodeGrid) -> Result<CodeGrid> {
         self.check_variables(&codes)?;
         let mut coder = Decoder::new(payload);
-        self.code(&mut codes, 0, false, &mut coder)?;
+        self.code(&mut codes, None, 0, false, &mut coder)?;
         coder.finish()?;
         Ok(codes)
     }
@@ -106,6 +109,7 @@ impl Prior for StaticPrior {
     fn code(
         &self,
         codes: &mut CodeGrid,
+        _: Option<&FeatureGrid>,
         _: u8,
         _: bool,
         coder: &mut impl SymbolCoder,

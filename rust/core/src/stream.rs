@@ -1,19 +1,22 @@
 //! Where all steps meet: a picture's codes to the bytes of a file, and back.
 //!
 //! Tiles are independent of each other, so they are coded on several threads; the bytes do not
-//! depend on how many.
+//! depend on how many. Levels follow each other, coarse to fine: a tile of the fine level sees that
+//! tile of the coarse one that covers it.
 
 use crate::checksum::ModelId;
-use crate::codes::{CodeGrid, tiles};
+use crate::codes::{CodeGrid, Tile, tiles};
 use crate::container::{self, Container, Header, Level, VERSION};
+use crate::context::ContextPrior;
 use crate::entropy::{Decoder, Encoder, Meter};
 use crate::error::{Error, Result};
+use crate::features::FeatureGrid;
 use crate::limits::Limits;
 use crate::model::Model;
 use crate::prior::Prior;
 use crate::threads::for_each;
 
-/// Base-2 logarithm of the side of a tile, in positions, that the encoder uses.
+/// Base-2 logarithm of the side of a tile of the fine level, in positions, that the encoder uses.
 pub const TILE_LOG2: u8 = 6;
 
 /// What a file holds besides codes.
@@ -42,13 +45,14 @@ pub fn write_file(
 ) -> Result<(Vec<u8>, f64)> {
     check_codes(model, picture.quality, codes)?;
     let Picture { width, height, quality, gray, alpha } = picture;
-    let levels = vec![Level { stride_log2: model.stride_log2, tile_log2: TILE_LOG2 }];
+    let levels = levels(model).collect();
     let header = Header { version: VERSION, gray, model: model.id, quality, width, height, levels };
     // What no reader would take is not written. On pixels, each reader sets a bound of its own.
     check_limits(model, &header, &Limits::with_max_pixels(u64::MAX))?;
     let mut payloads = Vec::new();
     let mut information = 0.0;
-    for (&level, codes) in header.levels.iter().zip(codes) {
+    for (index, (&level, (_, prior))) in header.levels.iter().zip(model.levels()).enumerate() {
+        let (before, codes) = (codes[..index].last(), &codes[index]);
         let [_, rows, columns] = codes.shape();
         if header.grid(level) != (rows, columns) {
             let (height, width) = header.grid(level);
@@ -58,10 +62,11 @@ pub fn write_file(
                 header.width, header.height
             )));
         }
-        let tiles: Vec<_> = header.tiles(level).map(|tile| codes.tile(tile)).collect();
-        let (written, bits): (Vec<_>, Vec<_>) = for_each(tiles, threads, |mut codes| {
+        let tiles = header.tiles(level).collect();
+        let (written, bits): (Vec<_>, Vec<_>) = for_each(tiles, threads, |tile| {
             let mut coder = Encoder::default();
-            model.prior.code(&mut codes, quality, true, &mut coder)?;
+            let (coarse, mut codes) = (coarse_features(model, before, tile)?, codes.tile(tile));
+            prior.code(&mut codes, coarse.as_ref(), quality, true, &mut coder)?;
             let bits = coder.bits();
             Ok((coder.finish(), bits))
         })?
@@ -73,37 +78,51 @@ pub fn write_file(
     Ok((container::write(&header, &payloads, alpha)?, information))
 }
 
-/// The codes of a file, one grid for each level. The whole file is checked first.
+/// The codes of the first `levels` of a file, one grid for each of them; 0 means all. All that they
+/// need of the file is checked first: the whole of it for 0, else nothing behind these levels, which
+/// may be missing.
 pub fn read_codes(
     model: &Model,
     bytes: &[u8],
     limits: &Limits,
     threads: usize,
+    levels: usize,
 ) -> Result<Vec<CodeGrid>> {
     let container = container::parse(bytes, limits)?;
     check_model(model, &container.header, limits)?;
-    container.verify(bytes)?;
-    (0..container.header.levels.len())
-        .map(|level| read_level(model, bytes, &container, level, threads))
-        .collect()
+    let all = container.header.levels.len();
+    let levels = match levels {
+        0 => container.verify(bytes).map(|()| all)?,
+        levels if levels <= all => container.verify_levels(bytes, levels).map(|()| levels)?,
+        _ => return Err(Error::InvalidInput(format!("there are no {levels} levels, but {all}"))),
+    };
+    let mut grids = Vec::new();
+    for (level, (_, prior)) in model.levels().take(levels).enumerate() {
+        let part = (&container, level);
+        grids.push(read_level((model, prior), bytes, part, grids.last(), threads)?);
+    }
+    Ok(grids)
 }
 
-/// The codes of one level of a verified file, whose header fits the model.
+/// The codes of one level of a verified file, whose header fits the model, after those of the level
+/// `before` it.
 fn read_level(
-    model: &Model,
+    (model, prior): (&Model, &ContextPrior),
     bytes: &[u8],
-    container: &Container,
-    level: usize,
+    (container, level): (&Container, usize),
+    before: Option<&CodeGrid>,
     threads: usize,
 ) -> Result<CodeGrid> {
     let Container { header, payloads, .. } = container;
     let (height, width) = header.grid(header.levels[level]);
-    let variables = model.prior.variables();
+    let variables = prior.variables();
     let tiles = header.tiles(header.levels[level]).zip(payloads[level].iter().copied());
     let decoded = for_each(tiles.collect(), threads, |(tile, part)| {
         let mut coder = Decoder::new(container.verified_payload(bytes, part)?);
+        let coarse = coarse_features(model, before, tile)?;
         let mut codes = CodeGrid::zeros([variables, tile.height, tile.width]);
-        model.prior.code(&mut codes, header.quality, header.adaptive(), &mut coder)?;
+        let (coarse, quality) = (coarse.as_ref(), header.quality);
+        prior.code(&mut codes, coarse, quality, header.adaptive(), &mut coder)?;
         coder.finish()?;
         Ok((tile, codes))
     })?;
@@ -126,17 +145,37 @@ pub fn cross_entropy(
 ) -> Result<f64> {
     check_codes(model, quality, codes)?;
     let mut bits = 0.0;
-    for codes in codes {
+    for (index, (level, (_, prior))) in levels(model).zip(model.levels()).enumerate() {
+        let (before, codes) = (codes[..index].last(), &codes[index]);
         let [_, height, width] = codes.shape();
-        let tiles = tiles(height, width, 1 << TILE_LOG2).map(|tile| codes.tile(tile));
-        let tile_bits = for_each(tiles.collect(), threads, |mut codes| {
+        let tiles = tiles(height, width, level.tile_side() as usize);
+        let tile_bits = for_each(tiles.collect(), threads, |tile| {
             let mut coder = Meter::default();
-            model.prior.code(&mut codes, quality, adaptive, &mut coder)?;
+            let (coarse, mut codes) = (coarse_features(model, before, tile)?, codes.tile(tile));
+            prior.code(&mut codes, coarse.as_ref(), quality, adaptive, &mut coder)?;
             Ok(coder.bits())
         })?;
         bits += tile_bits.iter().sum::<f64>(); // in the order of the tiles, for any threads
     }
     Ok(bits)
+}
+
+/// The levels as the encoder lays them out: a tile of the fine one needs one tile of the coarse one.
+fn levels(model: &Model) -> impl Iterator<Item = Level> {
+    model.levels().map(|(stride_log2, _)| {
+        let tile_log2 = TILE_LOG2 - (stride_log2 - model.stride_log2);
+        Level { stride_log2, tile_log2 }
+    })
+}
+
+/// What a tile sees of the codes of the level `before` its own, if there is one.
+fn coarse_features(
+    model: &Model,
+    before: Option<&CodeGrid>,
+    tile: Tile,
+) -> Result<Option<FeatureGrid>> {
+    let coarse = model.coarse_prior.as_ref().zip(before);
+    coarse.map(|(prior, codes)| prior.features(&codes.tile(tile.halved()), None)).transpose()
 }
 
 fn check_codes(model: &Model, quality: u8, codes: &[CodeGrid]) -> Result<()> {
@@ -146,17 +185,28 @@ fn check_codes(model: &Model, quality: u8, codes: &[CodeGrid]) -> Result<()> {
             model.max_quality()
         )));
     }
-    let [codes] = codes else {
+    let count = model.levels().count();
+    if codes.len() != count {
+        let (given, plural) = (codes.len(), if count == 1 { "" } else { "s" });
         return Err(Error::InvalidInput(format!(
-            "the model has 1 level, but there are {} grids of codes",
-            codes.len()
+            "the model has {count} level{plural}, but there are {given} grids of codes"
         )));
-    };
-    let (given, needed) = (codes.shape()[0], model.prior.variables());
-    if given != needed {
-        return Err(Error::InvalidInput(format!(
-            "the codes have {given} variables a position, the model {needed}"
-        )));
+    }
+    for (codes, (_, prior)) in codes.iter().zip(model.levels()) {
+        let (given, needed) = (codes.shape()[0], prior.variables());
+        if given != needed {
+            return Err(Error::InvalidInput(format!(
+                "the codes have {given} variables a position, the model {needed}"
+            )));
+        }
+    }
+    for pair in codes.windows(2) {
+        let ([_, rows, columns], [_, height, width]) = (pair[0].shape(), pair[1].shape());
+        if [rows, columns] != [height.div_ceil(2), width.div_ceil(2)] {
+            return Err(Error::InvalidInput(format!(
+                "{rows} x {columns} coarse positions do not cover {height} x {width} fine ones"
+            )));
+        }
     }
     Ok(())
 }
@@ -167,20 +217,24 @@ fn check_model(model: &Model, header: &Header, limits: &Limits) -> Result<()> {
     if header.quality > model.max_quality() {
         return Err(Error::Corrupted { what: "the quality is above the model's levels" });
     }
-    match header.levels[..] {
-        [level] if level.stride_log2 == model.stride_log2 => check_limits(model, header, limits),
-        _ => Err(Error::Corrupted { what: "the levels are not those of the model" }),
+    let strides = header.levels.iter().map(|level| level.stride_log2);
+    let nested = |pair: &[Level]| pair[0].tile_log2 + 1 == pair[1].tile_log2;
+    if !strides.eq(model.levels().map(|(stride_log2, _)| stride_log2))
+        || !header.levels.windows(2).all(nested)
+    {
+        return Err(Error::Corrupted { what: "the levels are not those of the model" });
     }
+    check_limits(model, header, limits)
 }
 
 /// Checks all sizes that a header implies for its model.
 fn check_limits(model: &Model, header: &Header, limits: &Limits) -> Result<()> {
     container::check_size(header, limits)?;
-    header.levels.iter().try_for_each(|&level| {
+    header.levels.iter().zip(model.levels()).try_for_each(|(&level, (_, prior))| {
         let (height, width) = header.grid(level);
-        limits.check_codes([model.prior.variables(), height, width])?;
+        limits.check_codes([prior.variables(), height, width])?;
         let side = level.tile_side() as usize;
-        limits.check_features(model.prior.features_shape(height.min(side), width.min(side)))
+        limits.check_features(prior.features_shape(height.min(side), width.min(side)))
     })
 }
 

@@ -4,19 +4,25 @@
 //! analysis:  pixels -> trunk -> out (+ skip from the pixels) -> gain -> quantiser -> codes
 //! synthesis: codes -> quantiser -> gain -> trunk -> out (+ skip from the values) -> pixels
 //! ```
+//! Where there is a [coarse] level, its codes are found first, and both networks know them.
+//!
 //! Pictures go through in windows of bounded memory that overlap by all that the networks see, so
 //! the result is that of the whole picture; rows of a window are computed on several threads.
+//!
+//! [coarse]: crate::coarse
 
 use rayon::prelude::*;
 
+use crate::coarse::Coarse;
 use crate::codes::{CodeGrid, Tile, tiles};
 use crate::conv::{Conv, Grid, Scratch};
 use crate::error::Result;
-use crate::gain::{GAIN_BITS, Gain};
+use crate::gain::Gain;
 use crate::kernels::Kernel;
-use crate::quantizer::{Quantizer, VALUE_BITS};
-use crate::shapes::{check_analysis, check_synthesis};
-use crate::trunk::{Op, activation, reach, run};
+use crate::latents::{Head, Window, activations};
+use crate::quantizer::Quantizer;
+use crate::shapes::{check_analysis, check_coarse, check_synthesis};
+use crate::trunk::{Op, reach, run};
 
 /// Positions along a window's side, without its margins.
 pub const CORE: usize = 128;
@@ -32,12 +38,8 @@ pub const COLOURS: usize = 3;
 pub struct Analysis {
     /// Steps from pixels, `2 p - 255`, to activations.
     pub trunk: Vec<Op>,
-    /// The last step.
-    pub out: Conv,
-    /// What is added to it: a linear map of patches of pixels.
-    pub skip: Option<Conv>,
-    /// From latents to multiples of the quantiser's step.
-    pub gain: Gain,
+    /// From these to the codes of the fine level.
+    pub head: Head,
 }
 
 /// From values to pixels.
@@ -56,8 +58,9 @@ pub struct Synthesis {
 impl Analysis {
     /// Positions on each side of one that its codes depend on.
     pub(crate) fn margin(&self, stride: usize) -> usize {
-        let network = reach(&self.trunk, 1) + self.out.pad() * (stride / self.out.stride);
-        network.max(self.skip.as_ref().map_or(0, Conv::pad)).div_ceil(stride)
+        let Head { out, skip, .. } = &self.head;
+        let network = reach(&self.trunk, 1) + out.pad() * (stride / out.stride);
+        margin(network.max(skip.as_ref().map_or(0, Conv::pad)), stride)
     }
 }
 
@@ -66,8 +69,14 @@ impl Synthesis {
     pub(crate) fn margin(&self, stride: usize) -> usize {
         let network = reach(&self.trunk, stride) + self.out.pad() * self.out.fold;
         let skip = self.skip.as_ref().map_or(0, |(_, skip)| skip.pad() * stride);
-        network.max(skip).div_ceil(stride)
+        margin(network.max(skip), stride)
     }
+}
+
+/// Positions that cover a number of pixels: an even number, so that windows begin where positions
+/// of a coarse level do.
+fn margin(pixels: usize, stride: usize) -> usize {
+    pixels.div_ceil(stride).next_multiple_of(2)
 }
 
 /// Both directions of a model.
@@ -76,6 +85,9 @@ pub struct Transform {
     analysis: Analysis,
     synthesis: Synthesis,
     quantizer: Quantizer,
+    coarse: Option<Coarse>,
+    /// Codes of a position.
+    variables: usize,
     /// Pixels from one position to the next.
     stride: usize,
     kernel: Kernel,
@@ -86,111 +98,131 @@ impl Transform {
     pub fn new(
         analysis: Analysis,
         synthesis: Synthesis,
-        quantizer: Quantizer,
+        (quantizer, coarse): (Quantizer, Option<Coarse>),
         (stride, variables): (usize, usize),
         kernel: Kernel,
     ) -> Result<Self> {
         let channels = variables * quantizer.width();
         check_analysis(&analysis, stride, channels)?;
         check_synthesis(&synthesis, stride, channels)?;
-        Ok(Self { analysis, synthesis, quantizer, stride, kernel })
+        if let Some(coarse) = &coarse {
+            check_coarse(coarse, &analysis, &synthesis, stride)?;
+        }
+        Ok(Self { analysis, synthesis, quantizer, coarse, variables, stride, kernel })
     }
 
     pub(crate) fn with_kernel(self, kernel: Kernel) -> Self {
         Self { kernel, ..self }
     }
 
-    /// The codes of `(height, width, 3)` pixels at a quality position, with the dead zone of
-    /// [`Quantizer::quantize`]. Parallel iterators inside
-    /// run in the caller's thread pool; the picture is continued by its last row and column.
+    /// The codes of `(height, width, 3)` pixels at a quality position, coarse to fine, with the dead
+    /// zone of [`Quantizer::quantize`]. Parallel iterators inside run in the caller's thread pool;
+    /// the picture is continued by its last row and column.
     pub fn analyze(
         &self,
         pixels: &[u8],
         (height, width): (usize, usize),
         quality: u8,
         dead_zone: u8,
-    ) -> CodeGrid {
+    ) -> Result<Vec<CodeGrid>> {
         let (rows, columns) = (height.div_ceil(self.stride), width.div_ceil(self.stride));
-        let variables = self.analysis.gain.channels() / self.quantizer.width();
-        let mut codes = CodeGrid::zeros([variables, rows, columns]);
+        let whole = Tile { y: 0, x: 0, height: rows, width: columns };
+        let mut fine = CodeGrid::zeros([self.variables, rows, columns]);
+        let mut coarse = self.coarse.as_ref().map(|level| {
+            let Tile { height, width, .. } = whole.halved();
+            (level, CodeGrid::zeros([level.variables(), height, width]))
+        });
+        // Coarse positions are whole, so the last ones may reach beyond the fine positions.
+        let multiple = if coarse.is_some() { 2 } else { 1 };
+        let [all_rows, all_columns] = [rows, columns].map(|count| count.next_multiple_of(multiple));
         let margin = self.analysis.margin(self.stride);
-        for core in tiles(rows, columns, CORE) {
-            let region = grow(core, margin, rows, columns);
-            let found =
-                self.analyze_window(pixels, (height, width), (core, region), (quality, dead_zone));
-            codes.set_tile(core, &found);
+        for core in tiles(all_rows, all_columns, CORE) {
+            let region = grow(core, margin, all_rows, all_columns);
+            let window = self.window(pixels, (height, width), region, (quality, dead_zone));
+            let prediction = match &mut coarse {
+                Some((level, codes)) => {
+                    let half = core.halved();
+                    codes.set_tile(half, &level.codes(&window, half.within(region.halved())));
+                    Some(level.predict(codes, half, quality, self.kernel)?)
+                }
+                None => None,
+            };
+            let core = core.cut(rows, columns);
+            let (head, inner) = (&self.analysis.head, core.within(region));
+            fine.set_tile(core, &head.codes(&self.quantizer, &window, inner, prediction.as_ref()));
         }
-        codes
+        Ok(coarse.into_iter().map(|(_, codes)| codes).chain([fine]).collect())
     }
 
-    fn analyze_window(
+    /// A region of positions after the trunk of the analysis.
+    fn window(
         &self,
         pixels: &[u8],
         size: (usize, usize),
-        (core, region): (Tile, Tile),
+        region: Tile,
         (quality, dead_zone): (u8, u8),
-    ) -> CodeGrid {
-        let Self { analysis, quantizer, kernel, .. } = self;
-        let grid = centred(pixels, size, region, self.stride);
-        let trunk = run(&analysis.trunk, *kernel, &grid, quality);
-        let gains = analysis.gain.at(quality);
-        let channels = gains.len();
-        let variables = channels / quantizer.width();
-        let mut codes = vec![0; core.height * core.width * variables];
-        let rows = codes.par_chunks_mut(core.width * variables).enumerate();
-        rows.for_each_init(Scratch::default, |scratch, (y, row)| {
-            let y = y + core.y - region.y;
-            let mut sums = vec![0; region.width * channels];
-            analysis.out.add_row(*kernel, &trunk, y, &mut sums, scratch);
-            if let Some(skip) = &analysis.skip {
-                skip.add_row(*kernel, &grid, y, &mut sums, scratch);
-            }
-            let sums = sums.chunks_exact(channels).skip(core.x - region.x);
-            let mut latents = vec![0; channels];
-            for (codes, sums) in row.chunks_exact_mut(variables).zip(sums) {
-                for ((latent, &sum), gain) in latents.iter_mut().zip(sums).zip(&gains) {
-                    *latent = i64::from(sum) * gain;
-                }
-                quantizer.quantize(&latents, GAIN_BITS + VALUE_BITS, dead_zone, codes);
-            }
-        });
-        CodeGrid::from_positions([variables, core.height, core.width], &codes)
+    ) -> Window {
+        let kernel = self.kernel;
+        let pixels = centred(pixels, size, region, self.stride);
+        let trunk = run(&self.analysis.trunk, kernel, &pixels, quality);
+        Window { pixels, trunk, quality, dead_zone, kernel }
     }
 
-    /// Mirror of `analyze`: `(height, width, 3)` pixels of codes.
+    /// Mirror of `analyze`: `(height, width, 3)` pixels of codes, of all levels or of the coarse one
+    /// alone.
     pub fn synthesize(
         &self,
-        codes: &CodeGrid,
+        codes: &[CodeGrid],
         height: usize,
         width: usize,
         quality: u8,
     ) -> Result<Vec<u8>> {
-        let [_, rows, columns] = codes.shape();
+        let (rows, columns) = (height.div_ceil(self.stride), width.div_ceil(self.stride));
         let mut pixels = vec![0; height * width * COLOURS];
         let margin = self.synthesis.margin(self.stride);
         for core in tiles(rows, columns, CORE) {
             let region = grow(core, margin, rows, columns);
-            self.synthesize_window(codes, &mut pixels, width, core, region, quality)?;
+            let inputs = self.inputs(codes, region, quality)?;
+            self.synthesize_window(inputs, &mut pixels, width, core, region, quality);
         }
         Ok(pixels)
     }
 
+    /// The activations of a region for the synthesis trunk and skip: those of the fine codes, 0
+    /// without them, and what the coarse ones foretell.
+    fn inputs(
+        &self,
+        codes: &[CodeGrid],
+        region: Tile,
+        quality: u8,
+    ) -> Result<(Grid, Option<Grid>)> {
+        let coarse = self.coarse.as_ref().zip(codes.first());
+        let fine = codes.get(usize::from(self.coarse.is_some()));
+        let of_fine = |gain: &Gain| match fine {
+            Some(codes) => activations(&self.quantizer, codes, region, gain, quality),
+            None => Ok(Grid::zeros(region.height, region.width, gain.channels())),
+        };
+        let mut trunk = of_fine(&self.synthesis.gain)?;
+        let skip = self.synthesis.skip.as_ref().map(|(gain, _)| of_fine(gain));
+        let mut skip = skip.transpose()?;
+        if let Some((level, codes)) = coarse {
+            let prediction = level.predict(codes, region.halved(), quality, self.kernel)?;
+            prediction.add_to_trunk(&mut trunk);
+            skip.iter_mut().for_each(|skip| prediction.add_to_skip(skip));
+        }
+        Ok((trunk, skip))
+    }
+
     fn synthesize_window(
         &self,
-        codes: &CodeGrid,
+        (input, skip_input): (Grid, Option<Grid>),
         pixels: &mut [u8],
         width: usize,
         core: Tile,
         region: Tile,
         quality: u8,
-    ) -> Result<()> {
+    ) {
         let Self { synthesis, kernel, stride, .. } = self;
-        let input = self.activations(codes, region, &synthesis.gain, quality)?;
-        let skip = synthesis
-            .skip
-            .as_ref()
-            .map(|(gain, conv)| Ok((self.activations(codes, region, gain, quality)?, conv)));
-        let skip = skip.transpose()?;
         let trunk = run(&synthesis.trunk, *kernel, &input, quality);
         let fold = synthesis.out.fold;
         let line = region.width * stride * COLOURS;
@@ -202,7 +234,7 @@ impl Transform {
             for (row, sums) in sums.chunks_exact_mut(fold * line).enumerate() {
                 synthesis.out.add_row(*kernel, &trunk, y * (stride / fold) + row, sums, scratch);
             }
-            if let Some((input, conv)) = &skip {
+            if let Some((input, (_, conv))) = skip_input.as_ref().zip(synthesis.skip.as_ref()) {
                 conv.add_row(*kernel, input, y, &mut sums, scratch);
             }
             let left = core.x * stride * COLOURS;
@@ -216,35 +248,6 @@ impl Transform {
                 }
             }
         });
-        Ok(())
-    }
-
-    /// The values of the codes of a region, times the gain of their channel.
-    fn activations(
-        &self,
-        codes: &CodeGrid,
-        region: Tile,
-        gain: &Gain,
-        quality: u8,
-    ) -> Result<Grid> {
-        let gains = gain.at(quality);
-        let mut grid = Grid::zeros(region.height, region.width, gains.len());
-        let rows = grid.values.par_chunks_exact_mut(region.width * gains.len()).enumerate();
-        rows.try_for_each(|(y, row)| {
-            let mut position = vec![0; codes.shape()[0]];
-            let mut values = vec![0; gains.len()];
-            for (x, activations) in row.chunks_exact_mut(gains.len()).enumerate() {
-                for (variable, code) in position.iter_mut().enumerate() {
-                    *code = codes.at(variable, region.y + y, region.x + x);
-                }
-                self.quantizer.values(&position, &mut values)?;
-                for ((number, value), gain) in activations.iter_mut().zip(&values).zip(&gains) {
-                    *number = activation(value * gain);
-                }
-            }
-            Ok(())
-        })?;
-        Ok(grid)
     }
 }
 

@@ -136,8 +136,9 @@ fn kernels_of_this_machine() {
 #[test]
 fn files_are_equal() {
     let large = Sizes { slices: vec![3, 5, 9], hidden: 37, ..Sizes::logistic() };
-    for sizes in [Sizes::logistic(), Sizes::categorical(), large] {
-        let codes = [sizes.codes(19, 23, 12)];
+    let one_level = [Sizes::logistic(), Sizes::categorical(), large];
+    for sizes in one_level.iter().cloned().chain(one_level.clone().map(Sizes::two_levels)) {
+        let codes = sizes.all_codes(19, 23, 12);
         let picture =
             Picture { width: 16 * 23, height: 16 * 19, quality: 21, gray: false, alpha: None };
         let models: Vec<Model> =
@@ -146,7 +147,7 @@ fn files_are_equal() {
             models.iter().map(|model| write_file(model, picture, &codes, 1).unwrap()).collect();
         for (model, file) in models.iter().zip(&files) {
             assert!(file == &files[0], "{} writes other bytes", model.kernel.name());
-            let read = read_codes(model, &files[0].0, &Limits::default(), 1).unwrap();
+            let read = read_codes(model, &files[0].0, &Limits::default(), 1, 0).unwrap();
             assert!(read == codes, "{} reads other codes", model.kernel.name());
         }
     }

@@ -95,6 +95,39 @@ fn bad_configs() {
 }
 
 #[test]
+fn bad_coarse_priors() {
+    let replacements = [
+        (r#""stride": 32"#, r#""stride": 16"#, "twice"),
+        (r#""stride": 32"#, r#""stride": 64"#, "twice"),
+        (r#""stride": 32"#, r#""stride": 4294967295"#, "twice"),
+        (r#""stride": 32, "#, "", "stride"),
+        (r#""slices": [1, 2]"#, r#""slices": [1024, 1]"#, "variables"),
+        (r#""slices": [1, 2]"#, r#""slices": [1, 1]"#, "coarse.prior.1"),
+        (r#""slices": [1, 2], "hidden": 8"#, r#""slices": [1, 2], "hidden": 0"#, "hidden"),
+        (
+            r#"[1, 2], "hidden": 8, "head": "logistic""#,
+            r#"[1, 2], "hidden": 8, "head": "categorical", "alphabet": 4, "embedding": 2"#,
+            "kinds",
+        ),
+    ];
+    for (old, new, expected) in replacements {
+        let mut parts = Sizes::logistic().two_levels().parts();
+        assert!(parts.config.contains(old));
+        parts.config = parts.config.replacen(old, new, 1);
+        let reason = reason(&parts);
+        assert!(reason.contains(expected), "{new}: {reason}");
+    }
+    let mut parts = Sizes::logistic().two_levels().parts();
+    parts.tensors.remove("coarse.prior.1.head.bias");
+    assert!(reason(&parts).contains("coarse.prior.1.head.bias"));
+    parts.edit(|config| drop(config["runtime"].as_object_mut().unwrap().remove("coarse")));
+    assert!(reason(&parts).contains("prior.0.0.context")); // the fine prior would see less
+    let mut largest = Sizes::logistic().two_levels().parts();
+    largest.config = largest.config.replace(": 32", ": 65536").replace(": 16", ": 32768");
+    assert!(reason(&largest).contains("twice"));
+}
+
+#[test]
 fn other_files_are_no_models() {
     let good = Sizes::logistic().parts().file();
     for bytes in [&[][..], &[0; 8], &[0xff; 100], &good[..good.len() - 1], &good[..20]] {

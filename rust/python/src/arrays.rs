@@ -61,6 +61,11 @@ pub fn to_array(py: Python<'_>, codes: CodeGrid) -> PyResult<Bound<'_, PyArray3<
     Ok(array.map_err(|error| invalid_input(error.to_string()))?.into_pyarray(py))
 }
 
+/// The same for each of several grids.
+pub fn to_arrays(py: Python<'_>, grids: Vec<CodeGrid>) -> PyResult<Vec<Bound<'_, PyArray3<i32>>>> {
+    grids.into_iter().map(|codes| to_array(py, codes)).collect()
+}
+
 /// Pixels as an uint8 array of shape `(height, width, 3)`, without a copy.
 pub fn to_pixels(
     py: Python<'_>,

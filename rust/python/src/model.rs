@@ -5,9 +5,9 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use vqcodec_core::checksum::ModelId;
 use vqcodec_core::stream::{self, Picture};
-use vqcodec_core::{Limits, Model as CoreModel};
+use vqcodec_core::{Error, Limits, Model as CoreModel};
 
-use crate::arrays::{code_grid, code_grids, to_array, to_rows};
+use crate::arrays::{code_grid, code_grids, to_arrays, to_rows};
 use crate::errors::{invalid_input, to_python};
 
 /// See `_core.pyi`.
@@ -71,17 +71,18 @@ pub fn write_file<'py>(
 
 /// See `_core.pyi`.
 #[pyfunction]
-#[pyo3(signature = (model, data, max_pixels = 178_956_970, threads = 0))]
+#[pyo3(signature = (model, data, max_pixels = 178_956_970, threads = 0, levels = 0))]
 pub fn read_codes<'py>(
     py: Python<'py>,
     model: &Model,
     data: &[u8],
     max_pixels: u64,
     threads: i64,
+    levels: usize,
 ) -> PyResult<Vec<Bound<'py, PyArray3<i32>>>> {
     let (limits, threads) = (Limits::with_max_pixels(max_pixels), thread_count(threads)?);
-    let grids = py.detach(|| stream::read_codes(&model.0, data, &limits, threads));
-    grids.map_err(to_python)?.into_iter().map(|codes| to_array(py, codes)).collect()
+    let grids = py.detach(|| stream::read_codes(&model.0, data, &limits, threads, levels));
+    to_arrays(py, grids.map_err(to_python)?)
 }
 
 /// See `_core.pyi`.
@@ -102,6 +103,7 @@ pub fn cross_entropy(
 
 /// See `_core.pyi`.
 #[pyfunction]
+#[pyo3(signature = (model, quality, codes, slice, step, coarse = None))]
 pub fn head_outputs<'py>(
     py: Python<'py>,
     model: &Model,
@@ -109,11 +111,21 @@ pub fn head_outputs<'py>(
     codes: &Bound<'py, PyAny>,
     slice: usize,
     step: usize,
+    coarse: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyArray2<i32>>> {
-    let codes = code_grid(codes)?;
-    let prior = &model.0.prior;
-    let outputs =
-        py.detach(|| prior.head_outputs(&prior.features(&codes)?, quality, (slice, step)));
+    let (codes, coarse) = (code_grid(codes)?, coarse.map(code_grid).transpose()?);
+    let CoreModel { coarse_prior, prior, .. } = &model.0;
+    let outputs = py.detach(|| {
+        let (prior, coarse) = match (coarse_prior, coarse) {
+            (Some(coarse_prior), None) => (coarse_prior, None),
+            (Some(coarse_prior), Some(coarse)) => {
+                (prior, Some(coarse_prior.features(&coarse, None)?))
+            }
+            (None, None) => (prior, None),
+            (None, Some(_)) => return Err(Error::InvalidInput("there is no coarse level".into())),
+        };
+        prior.head_outputs(&prior.features(&codes, coarse.as_ref())?, quality, (slice, step))
+    });
     let (outputs, columns) = outputs.map_err(to_python)?;
     to_rows(py, columns, outputs)
 }

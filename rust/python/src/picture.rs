@@ -4,7 +4,7 @@ use numpy::PyArray3;
 use pyo3::prelude::*;
 use vqcodec_core::picture;
 
-use crate::arrays::{code_grid, copy, to_array, to_pixels};
+use crate::arrays::{code_grids, copy, to_arrays, to_pixels};
 use crate::errors::{invalid_input, to_python};
 use crate::model::{Model, thread_count};
 
@@ -18,7 +18,7 @@ pub fn analyze<'py>(
     quality: u8,
     threads: i64,
     dead_zone: u8,
-) -> PyResult<Bound<'py, PyArray3<i32>>> {
+) -> PyResult<Vec<Bound<'py, PyArray3<i32>>>> {
     let ([height, width, colours], pixels) = copy::<u8, 3>("pixels", "(h, w, 3)", pixels)?;
     if colours != 3 {
         return Err(invalid_input(format!("pixels: expected 3 colours, not {colours}")));
@@ -26,7 +26,7 @@ pub fn analyze<'py>(
     let threads = thread_count(threads)?;
     let (size, quality) = ([height, width], (quality, dead_zone));
     let codes = py.detach(|| picture::analyze(&model.0, &pixels, size, quality, threads));
-    to_array(py, codes.map_err(to_python)?)
+    to_arrays(py, codes.map_err(to_python)?)
 }
 
 /// See `_core.pyi`.
@@ -41,7 +41,7 @@ pub fn synthesize<'py>(
     quality: u8,
     threads: i64,
 ) -> PyResult<Bound<'py, PyArray3<u8>>> {
-    let (codes, threads) = (code_grid(codes)?, thread_count(threads)?);
+    let (codes, threads) = (code_grids(codes)?, thread_count(threads)?);
     let size = [height, width];
     let pixels = py.detach(|| picture::synthesize(&model.0, &codes, size, quality, threads));
     to_pixels(py, size, pixels.map_err(to_python)?)

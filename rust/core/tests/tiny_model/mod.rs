@@ -26,9 +26,11 @@ impl Random {
     }
 }
 
-/// Sizes of a random model. An `alphabet` makes its head categorical.
+/// Sizes of a random model. An `alphabet` makes its head categorical; with `coarse` slices there
+/// is a coarse level.
 #[derive(Clone)]
 pub struct Sizes {
+    pub coarse: Vec<usize>,
     pub slices: Vec<usize>,
     pub hidden: usize,
     pub quality_levels: usize,
@@ -40,11 +42,17 @@ pub const EMBEDDING: usize = 2;
 
 impl Sizes {
     pub fn logistic() -> Self {
-        Self { slices: vec![2, 3], hidden: 8, quality_levels: 3, alphabet: None, seed: 1 }
+        let slices = vec![2, 3];
+        Self { coarse: vec![], slices, hidden: 8, quality_levels: 3, alphabet: None, seed: 1 }
     }
 
     pub fn categorical() -> Self {
         Self { alphabet: Some(6), ..Self::logistic() }
+    }
+
+    /// The same with a coarse level of 3 variables.
+    pub fn two_levels(self) -> Self {
+        Self { coarse: vec![1, 2], ..self }
     }
 
     pub fn variables(&self) -> usize {
@@ -55,10 +63,21 @@ impl Sizes {
         Model::load(&self.parts().file()).expect("a valid model")
     }
 
-    /// Random codes that the model can code; of a number of `scale` where that is free.
+    /// Random codes of the fine level that the model can code; of a number of `scale` where that is
+    /// free.
     pub fn codes(&self, height: usize, width: usize, scale: i32) -> CodeGrid {
-        let mut random = Random(self.seed + 100);
-        let shape = [self.variables(), height, width];
+        self.grid([self.variables(), height, width], scale, Random(self.seed + 100))
+    }
+
+    /// The same for all levels, coarse to fine.
+    pub fn all_codes(&self, height: usize, width: usize, scale: i32) -> Vec<CodeGrid> {
+        let shape = [self.coarse.iter().sum(), height.div_ceil(2), width.div_ceil(2)];
+        let coarse = || self.grid(shape, scale, Random(self.seed + 200));
+        let coarse = (!self.coarse.is_empty()).then(coarse);
+        coarse.into_iter().chain([self.codes(height, width, scale)]).collect()
+    }
+
+    fn grid(&self, shape: [usize; 3], scale: i32, mut random: Random) -> CodeGrid {
         let codes = (0..shape.iter().product()).map(|_| match self.alphabet {
             Some(alphabet) => random.within(0, alphabet as i32 - 1),
             None => random.within(-scale, scale) * random.within(0, scale) / scale.max(1),
@@ -70,35 +89,51 @@ impl Sizes {
     pub fn parts(&self) -> Parts {
         let mut random = Random(self.seed);
         let mut parts = Parts { config: self.config(), tensors: BTreeMap::new() };
+        parts.put("decoder.weight", Dtype::F32, &[1], vec![0; 4]);
+        self.prior(&mut parts, &mut random, "prior", &self.slices, &self.coarse);
+        if !self.coarse.is_empty() {
+            self.prior(&mut parts, &mut random, "coarse.prior", &self.coarse, &[]);
+        }
+        parts
+    }
+
+    /// A prior's tensors, which sees the slices of a `coarse` level.
+    fn prior(
+        &self,
+        parts: &mut Parts,
+        random: &mut Random,
+        prior: &str,
+        slices: &[usize],
+        coarse: &[usize],
+    ) {
         let features = self.alphabet.map_or(1, |_| EMBEDDING);
         let parameters = self.alphabet.unwrap_or(2);
         if let Some(alphabet) = self.alphabet {
-            let shape = [self.variables(), alphabet, EMBEDDING];
+            let shape = [slices.iter().sum(), alphabet, EMBEDDING];
             let count = shape.iter().product();
             let table = (0..count).flat_map(|_| (random.within(-40, 40) as i16).to_le_bytes());
-            parts.put("prior.embedding", Dtype::I16, &shape, table.collect());
+            let table = table.collect();
+            parts.put(&format!("{prior}.embedding"), Dtype::I16, &shape, table);
         }
-        parts.put("decoder.weight", Dtype::F32, &[1], vec![0; 4]);
         let levels = Some(self.quality_levels);
-        let mut first = 0;
-        for (slice, &variables) in self.slices.iter().enumerate() {
-            for (number, step) in steps(slice).iter().enumerate() {
+        let mut first = coarse.iter().sum();
+        for (slice, &variables) in slices.iter().enumerate() {
+            for (number, step) in steps(slice, !coarse.is_empty()).iter().enumerate() {
                 let seen = step.taps.iter().map(|tap| match tap.source {
                     Source::Earlier => first,
                     Source::Own => variables,
                 });
                 let columns = seen.sum::<usize>() * features;
-                let name = format!("prior.{slice}.{number}.context");
-                parts.layer(&mut random, &name, [self.hidden, columns], levels, 3);
+                let name = format!("{prior}.{slice}.{number}.context");
+                parts.layer(random, &name, [self.hidden, columns], levels, 3);
             }
             let square = [self.hidden, self.hidden];
-            parts.layer(&mut random, &format!("prior.{slice}.hidden1"), square, None, 7);
-            parts.layer(&mut random, &format!("prior.{slice}.hidden2"), square, None, 7);
+            parts.layer(random, &format!("{prior}.{slice}.hidden1"), square, None, 7);
+            parts.layer(random, &format!("{prior}.{slice}.hidden2"), square, None, 7);
             let shape = [variables * parameters, self.hidden];
-            parts.layer(&mut random, &format!("prior.{slice}.head"), shape, levels, 6);
+            parts.layer(random, &format!("{prior}.{slice}.head"), shape, levels, 6);
             first += variables;
         }
-        parts
     }
 
     fn config(&self) -> String {
@@ -108,10 +143,18 @@ impl Sizes {
                 format!(r#""categorical", "alphabet": {alphabet}, "embedding": {EMBEDDING}"#)
             }
         };
+        let prior = |slices: &[usize]| {
+            format!(r#"{{"slices": {slices:?}, "hidden": {}, "head": {head}}}"#, self.hidden)
+        };
+        let coarse = match &self.coarse[..] {
+            [] => String::new(),
+            slices => format!(r#", "coarse": {{"stride": 32, "prior": {}}}"#, prior(slices)),
+        };
         format!(
             r#"{{"name": "tiny", "runtime": {{"stride": 16, "quality_levels": {}, "prior":
-               {{"slices": {:?}, "hidden": {}, "head": {head}}}}}}}"#,
-            self.quality_levels, self.slices, self.hidden
+               {}{coarse}}}}}"#,
+            self.quality_levels,
+            prior(&self.slices),
         )
     }
 }
@@ -145,6 +188,16 @@ pub fn transform(variables: usize) -> Value {
             "out": conv("synthesis.out", 3, 3, 5),
             "skip": with(conv("synthesis.skip", n, 3, 7), "fold", json!(2)),
         },
+    })
+}
+
+/// What a coarse level of stride 4 adds to [`transform`].
+pub fn coarse_transform(variables: usize, fine_variables: usize) -> Value {
+    let (m, n) = (variables, fine_variables);
+    json!({
+        "out": {"name": "coarse.out", "inputs": 6, "outputs": m, "size": 2, "stride": 2},
+        "skip": {"name": "coarse.skip", "inputs": 3, "outputs": m, "size": 4, "stride": 4},
+        "up": {"name": "coarse.up", "inputs": m, "outputs": n, "size": 1, "fold": 2},
     })
 }
 
@@ -217,15 +270,44 @@ impl Parts {
             self.conv(&mut random, &network["skip"], pixels, violent);
         }
         for (name, channels) in gains {
-            let table =
-                (0..levels * channels).flat_map(|_| random.within(-1 << 17, 1 << 17).to_le_bytes());
-            let table = table.collect();
-            self.put(&format!("{name}.log2"), Dtype::I32, &[levels, channels], table);
+            self.gain(&mut random, &name, levels, channels);
+        }
+        if let Some(coarse) = transform.get("coarse") {
+            self.add_coarse(coarse, levels, violent);
         }
         self.edit(|config| {
             config["runtime"]["transform"] = transform;
             config["runtime"]["stride"] = json!(stride);
+            if let Some(coarse) = config["runtime"].get_mut("coarse") {
+                coarse["stride"] = json!(2 * stride);
+            }
         });
+    }
+
+    /// What [`coarse_transform`] describes; all other tensors stay those of a model of one level.
+    fn add_coarse(&mut self, coarse: &Value, levels: usize, violent: bool) {
+        let mut random = Random(8);
+        let mut skip_up = coarse["up"].clone();
+        skip_up["name"] = json!("coarse.skip_up");
+        for (conv, largest) in [
+            (&coarse["out"], 16383),
+            (&coarse["skip"], 255),
+            (&coarse["up"], 16383),
+            (&skip_up, 16383),
+        ] {
+            self.conv(&mut random, conv, largest, violent);
+        }
+        let channels = skip_up["inputs"].as_u64().expect("a number") as usize;
+        for name in ["coarse.analysis_gain", "coarse.synthesis_gain"] {
+            self.gain(&mut random, name, levels, channels);
+        }
+    }
+
+    fn gain(&mut self, random: &mut Random, name: &str, levels: usize, channels: usize) {
+        let table =
+            (0..levels * channels).flat_map(|_| random.within(-1 << 17, 1 << 17).to_le_bytes());
+        let table = table.collect();
+        self.put(&format!("{name}.log2"), Dtype::I32, &[levels, channels], table);
     }
 
     fn conv(&mut self, random: &mut Random, conv: &Value, largest: i64, violent: bool) {
