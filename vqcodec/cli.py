@@ -59,6 +59,7 @@ TargetBytes = Annotated[int | None, typer.Option(min=1, help="Best quality whose
 TargetRate = Annotated[float | None, typer.Option("--target-bpp", help="The same in bits per pixel.")]
 Quality = Annotated[float | None, typer.Option("--quality", "-q", help="0 (smallest) to 100 (best), else 50.")]
 NoVerify = Annotated[bool, typer.Option("--no-verify", help="Skip decoding what was encoded.")]
+Levels = Annotated[int, typer.Option(min=0, max=4, help="Levels of a hierarchy to decode; 0 is all.")]
 Format = Annotated[str | None, typer.Option(help="Image format: png (default), webp, tiff, bmp, ppm, jpg.")]
 
 
@@ -124,6 +125,7 @@ def decode(
     output_dir: OutputDir = None,
     format: Format = None,
     model: ModelFile = None,
+    levels: Levels = 0,
     threads: Threads = 0,
     force: Force = False,
     standard: Standard = False,
@@ -148,7 +150,7 @@ def decode(
     def work(job: Job, threads: int) -> tuple[tuple[str, ...], str]:
         _prepare(job, force, output_dir)
         data = b"".join(_read(job.source))
-        picture = codec_for(data, model).decode_picture(data, threads=threads)
+        picture = codec_for(data, model).decode_picture(data, levels=levels, threads=threads)
         image = BytesIO()
         notes = picture.notes + save_image(picture, image, suffix[1:])
         _write(job, image.getvalue(), force=force)

@@ -143,25 +143,34 @@ class Codec:
 
         return attempt
 
-    def decode(self, data: bytes, *, max_pixels: int = MAX_PIXELS, threads: int = 0) -> np.ndarray:
-        """Mirror of `encode`: an uint8 array of the shape that was encoded."""
-        return pixels.to_array(self.decode_picture(data, max_pixels=max_pixels, threads=threads))
+    def decode(self, data: bytes, *, levels: int = 0, max_pixels: int = MAX_PIXELS, threads: int = 0) -> np.ndarray:
+        """Mirror of `encode`: an uint8 array of the shape that was encoded.
 
-    def decode_picture(self, data: bytes, *, max_pixels: int = MAX_PIXELS, threads: int = 0) -> Picture:
+        The first `levels` of a hierarchy alone (0: all) give a coarse picture, without the alpha channel; they
+        need no more of the file than the part that holds them.
+        """
+        return pixels.to_array(self.decode_picture(data, levels=levels, max_pixels=max_pixels, threads=threads))
+
+    def decode_picture(
+        self, data: bytes, *, levels: int = 0, max_pixels: int = MAX_PIXELS, threads: int = 0
+    ) -> Picture:
         """`decode` as a `Picture` (RGB pixels, gray flag, alpha)."""
-        codes = self.codes(data, max_pixels=max_pixels, threads=threads)
+        codes = self.codes(data, levels=levels, max_pixels=max_pixels, threads=threads)
         header = _core.read_header(data, max_pixels)
         pixels.check_size(header.height, header.width, max_pixels)
         rgb = self._synthesize(codes, header, threads)
         if header.gray:
             rgb = _as_gray(rgb)
-        stored = _core.read_alpha(data, max_pixels)
+        whole = len(codes) == len(header.levels)
+        stored = _core.read_alpha(data, max_pixels) if whole else None
         alpha = None if stored is None else pixels.alpha_from_bytes(stored, header.height, header.width)
         return Picture(rgb, header.gray, alpha)
 
-    def codes(self, data: bytes, *, max_pixels: int = MAX_PIXELS, threads: int = 0) -> list[np.ndarray]:
-        """Codes of a file, exactly as encoded."""
-        return _core.read_codes(self._model, data, max_pixels, threads)
+    def codes(
+        self, data: bytes, *, levels: int = 0, max_pixels: int = MAX_PIXELS, threads: int = 0
+    ) -> list[np.ndarray]:
+        """Codes of a file's first `levels` (0: all), exactly as encoded."""
+        return _core.read_codes(self._model, data, max_pixels, threads, levels)
 
     def position(self, quality: float) -> int:
         """The header's quality byte for a quality of 0..100."""
