@@ -99,7 +99,7 @@ def test_windows_leave_no_seams(config: ModelConfig) -> None:
         for one, other in zip(codes, whole, strict=True):
             assert np.mean(one != other[0].numpy()) < 1e-3  # rounding ties only
         shown = (transform.model.synthesize(whole, torch.zeros(1))[0] * 255.0).round().permute(1, 2, 0)
-        again = transform.synthesize([one[0].numpy().astype(np.int32) for one in whole], 0.0)
+        again = transform.synthesize([one[0].numpy().astype(np.int32) for one in whole], pixels.shape[:2], 0.0)
     assert np.abs(again.astype(int) - shown.numpy().astype(int)).max() <= 1
 
 

@@ -90,8 +90,7 @@ class Codec:
 
     def _synthesize(self, codes: list[np.ndarray], header: _core.Header, threads: int) -> np.ndarray:
         if self.device != "cpu":
-            full = self._transform.synthesize(codes, header.quality / QUALITY_STEPS)
-            return np.ascontiguousarray(full[: header.height, : header.width])
+            return self._transform.synthesize(codes, (header.height, header.width), header.quality / QUALITY_STEPS)
         return _core.synthesize(self._model, codes, header.height, header.width, header.quality, threads)
 
     def encode(

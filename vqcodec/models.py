@@ -80,15 +80,19 @@ class VQVAE(nn.Module):
         latents = latents - self.coarse.prediction(self.coarse.quantizer.lookup(coarse), level)
         return [coarse, nearest(self.quantizer, latents * self.analysis_gain(level))]
 
-    def synthesize(self, codes: Sequence[Tensor], level: Tensor) -> Tensor:
-        """Images (B, 3, H, W) float in [0, 1] of the codes of all levels, or of the coarse one alone."""
+    def synthesize(self, codes: Sequence[Tensor], level: Tensor, grid: tuple[int, int] | None = None) -> Tensor:
+        """Images (B, 3, H, W) float in [0, 1] of the codes of all levels, or of the coarse one alone.
+
+        `grid` is the shape of the fine level, where the coarse codes reach beyond it.
+        """
         latents = None
         if self.coarse is not None:
             latents = self.coarse.prediction(self.coarse.quantizer.lookup(codes[0]), level)
+            height, width = grid or latents.shape[2:]
+            latents = latents[..., :height, :width]
         if len(codes) == len(self.level_slices):
             fine = self.quantizer.lookup(codes[-1]) * self.synthesis_gain(level)
-            height, width = fine.shape[2:]
-            latents = fine if latents is None else fine + latents[..., :height, :width]
+            latents = fine if latents is None else fine + latents
         assert latents is not None
         return (self.synthesis(latents, level) + 0.5).clamp(0.0, 1.0)
 

@@ -50,10 +50,10 @@ class Transform:
         codes[-1] = codes[-1][:, :rows, :columns]
         return [np.ascontiguousarray(grid) for grid in codes]
 
-    def synthesize(self, codes: Sequence[np.ndarray], level: float) -> np.ndarray:
-        """Mirror of `analyze`: pixels (h * stride, w * stride, 3) uint8 of the codes of the first or all levels."""
+    def synthesize(self, codes: Sequence[np.ndarray], size: tuple[int, int], level: float) -> np.ndarray:
+        """Mirror of `analyze`: pixels (*size, 3) uint8 of the codes of the first level or of all."""
         ratios = self.ratios[: len(codes)]
-        height, width = (side * ratios[-1] for side in codes[-1].shape[1:])
+        height, width = (-(-side // self.stride) for side in size)
         pixels = np.empty((height * self.stride, width * self.stride, 3), np.uint8)
         with torch.inference_mode():
             for window in windows(height, width, CORE, self.margin):
@@ -62,10 +62,12 @@ class Transform:
                     rows, columns = _divided(window.region, ratio)
                     cut = np.ascontiguousarray(grid[:, rows, columns])
                     cuts.append(torch.from_numpy(cut).to(self.device).long()[None])
-                found = self.model.synthesize(cuts, self._level(level))[0]
+                rows, columns = window.region
+                shape = (rows.stop - rows.start, columns.stop - columns.start)
+                found = self.model.synthesize(cuts, self._level(level), shape)[0]
                 shown = (found * 255.0).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
                 pixels[_times(window.core, self.stride)] = shown[_times(window.inner, self.stride)]
-        return pixels
+        return np.ascontiguousarray(pixels[: size[0], : size[1]])
 
     def _level(self, level: float) -> torch.Tensor:
         return torch.full((1,), level, device=self.device)
