@@ -46,7 +46,7 @@ def test_loss_reaches_every_parameter(config: ModelConfig) -> None:
     for parameter in model.parameters():  # zero-initialised heads would hide what lies before them
         torch.nn.init.normal_(parameter, std=0.05)
     level = torch.linspace(0, config.quality_levels - 1, 8)
-    losses = model(torch.rand(8, 3, 64, 64), level, -0.3)
+    losses = model(torch.rand(8, 3, 128, 128), level, -0.3)  # 4x4 codes of the coarsest level: taps reach 4
     losses.total.backward()
     assert losses.bpp.shape == losses.mse.shape == (8,)
     without = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
