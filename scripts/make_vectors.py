@@ -31,7 +31,14 @@ BOOK = dataclasses.replace(
 PICTURES = {"tile": (200, 333, 0), "tiles": (1500, 40, 61), "dot": (1, 1, 112)}  # height, width, quality
 
 
-KINDS = {"grid": GRID, "codebook": BOOK, "picture": GRID, "patches": BOOK}
+KINDS = {
+    "grid": GRID,
+    "codebook": BOOK,
+    "picture": GRID,
+    "patches": BOOK,
+    "picture2": dataclasses.replace(GRID, coarse_slices=(3, 5)),
+    "patches2": dataclasses.replace(BOOK, coarse_slices=(3,)),
+}
 
 
 def random_model(config: ModelConfig, seed: int) -> bytes:
@@ -39,9 +46,11 @@ def random_model(config: ModelConfig, seed: int) -> bytes:
     torch.manual_seed(seed)
     model = VQVAE(config)
     for name, weight in model.named_parameters():
-        if not name.startswith("prior.") and weight.dim() == 4:
+        if "prior." not in name and weight.dim() == 4:
             torch.nn.init.normal_(weight, std=1.5 * weight[0].numel() ** -0.5)
-    for block in model.prior.blocks():
+    for block in [*model.prior.blocks(), *(model.coarse.prior.blocks() if model.coarse else ())]:
+        if block.condition:
+            torch.nn.init.normal_(block.condition.weight, std=0.05)
         torch.nn.init.normal_(block.context_bias, std=0.5)
         torch.nn.init.normal_(block.head.weight, std=0.05)
         torch.nn.init.normal_(block.head_bias, std=0.7)
@@ -82,11 +91,16 @@ def main() -> None:
                 codes = _core.analyze(model, random_picture(height, width, seed=height), quality)
             file, _ = _core.write_file(model, width, height, quality, codes)
             write_new(VECTORS / f"v{_core.read_header(file).version}-{kind}-{name}.vqc", file)
-            facts[name] = {"codes_sha256": hashlib.sha256(codes[0].tobytes()).hexdigest(), "shape": codes[0].shape}
-            if kind in ("picture", "patches"):
-                pixels = _core.synthesize(model, codes, height, width, quality)
-                facts[name]["pixels_sha256"] = hashlib.sha256(pixels.tobytes()).hexdigest()
+            facts[name] = {"codes_sha256": sha256(*codes), "shape": codes[-1].shape}
+            if kind not in ("grid", "codebook"):
+                facts[name]["pixels_sha256"] = sha256(_core.synthesize(model, codes, height, width, quality))
+            if len(codes) > 1:
+                facts[name]["coarse_sha256"] = sha256(_core.synthesize(model, codes[:1], height, width, quality))
         write_new(path.with_suffix(".json"), json.dumps(facts, indent=1).encode() + b"\n")
+
+
+def sha256(*arrays: np.ndarray) -> str:
+    return hashlib.sha256(b"".join(array.tobytes() for array in arrays)).hexdigest()
 
 
 def write_new(path: Path, data: bytes) -> None:
