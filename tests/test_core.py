@@ -7,13 +7,14 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from decimal import Decimal, localcontext
 from typing import Any
 
 import numpy as np
 import pytest
 from safetensors.numpy import load
-from tiny_model import ALPHABET, SLICES, random_codes, tiny_model
+from tiny_model import ALPHABET, COARSE_SLICES, SLICES, random_codes, tiny_model
 
 from vqcodec import _core, errors
 
@@ -83,6 +84,45 @@ class TestRoundTrip:
         for worker in workers:
             worker.join()
         assert results == [expected] * 4
+
+
+class TestTwoLevels:
+    @pytest.mark.parametrize("shape", [(1, 1), (5, 8), (65, 70)])
+    def test_codes_are_exact(self, head: str, shape: tuple[int, int]) -> None:
+        model = _core.Model(tiny_model(head, coarse=COARSE_SLICES))
+        codes = two_levels(*shape, head)
+        data, bits = _core.write_file(model, 16 * shape[1], 16 * shape[0], 5, codes, alpha=b"alpha")
+        assert bits == _core.cross_entropy(model, 5, codes)
+        header = _core.read_header(data)
+        assert header.levels == [(32, 32), (16, 64)]
+        tiles = math.ceil(shape[0] / 64) * math.ceil(shape[1] / 64)
+        first = data[: header.header_bytes + header.payload_bytes[0] + 4 * tiles]
+        for given, levels in ((data, 0), (data, 2), (data, 1), (first, 1)):
+            decoded = _core.read_codes(model, given, levels=levels)
+            assert len(decoded) == (levels or 2)
+            for left, right in zip(decoded, codes, strict=False):
+                np.testing.assert_array_equal(left, right)
+        for given, levels in ((first, 0), (first, 2), (first[:-1], 1)):
+            with pytest.raises(errors.TruncatedError):
+                _core.read_codes(model, given, levels=levels)
+        with pytest.raises(errors.InvalidInputError, match="no 3 levels"):
+            _core.read_codes(model, data, levels=3)
+
+    def test_misuse(self, head: str) -> None:
+        model, one_level = (_core.Model(tiny_model(head, coarse=coarse)) for coarse in (COARSE_SLICES, ()))
+        coarse, fine = two_levels(5, 8, head)
+        for codes in ([fine], [fine, coarse], [coarse], [coarse, fine, fine], [coarse, fine[:, :4].copy()]):
+            with pytest.raises(errors.InvalidInputError):
+                _core.cross_entropy(model, 0, codes)
+        for bad, codes, before in ((model, fine, None), (model, fine, fine), (one_level, fine, coarse)):
+            with pytest.raises(errors.InvalidInputError):
+                _core.head_outputs(bad, 0, codes, 0, 0, before)
+
+
+def two_levels(height: int, width: int, head: str) -> list[np.ndarray]:
+    """Return the codes of a tiny model's levels, coarse to fine."""
+    coarse = (-(-height // 2), -(-width // 2))
+    return [random_codes(*coarse, head, variables=sum(COARSE_SLICES), seed=1), random_codes(height, width, head)]
 
 
 class TestDamage:
@@ -266,6 +306,24 @@ class TestReference:
                 outputs = _core.head_outputs(_core.Model(data), quality, codes, number, step)
                 np.testing.assert_array_equal(outputs, expected)
 
+    @pytest.mark.parametrize("quality", [0, 13, 32])
+    def test_networks_of_two_levels(self, head: str, quality: int) -> None:
+        data = tiny_model(head, coarse=COARSE_SLICES, seed=3)
+        model, tensors = _core.Model(data), load(data)
+        coarse, fine = two_levels(5, 8, head)
+        coarse_tensors = {
+            name.removeprefix("coarse."): tensor for name, tensor in tensors.items() if name.startswith("coarse.")
+        }
+        for number in range(2):
+            for step in range(2 if number else 4):
+                arguments = (quality, number, step, head)
+                expected = reference_outputs(coarse_tensors, coarse, *arguments, sizes=COARSE_SLICES)
+                outputs = _core.head_outputs(model, quality, coarse, number, step)
+                np.testing.assert_array_equal(outputs, expected)
+                expected = reference_outputs(tensors, fine, *arguments, coarse=coarse)
+                outputs = _core.head_outputs(model, quality, fine, number, step, coarse)
+                np.testing.assert_array_equal(outputs, expected)
+
     @pytest.mark.parametrize("adaptive", [False, True])
     def test_distributions(self, head: str, adaptive: bool) -> None:
         """The cross entropy is that of the format's frequencies."""
@@ -324,11 +382,19 @@ def step_taps(number: int, step: int) -> list[tuple[int, int, bool]]:
 
 
 def reference_outputs(
-    tensors: dict[str, np.ndarray], codes: np.ndarray, quality: int, number: int, step: int, head: str
+    tensors: dict[str, np.ndarray],
+    codes: np.ndarray,
+    quality: int,
+    number: int,
+    step: int,
+    head: str,
+    *,
+    sizes: Sequence[int] = SLICES,
+    coarse: np.ndarray | None = None,
 ) -> list[list[int]]:
     """Return the head's outputs at the positions of a step, in Python integers."""
-    first = sum(SLICES[:number])
-    slices = {True: range(first, first + SLICES[number]), False: range(first)}
+    first = sum(sizes[:number])
+    slices = {True: range(first, first + sizes[number]), False: range(first)}
     height, width = codes.shape[1:]
 
     def features(variable: int, y: int, x: int) -> list[int]:
@@ -337,6 +403,15 @@ def reference_outputs(
             table = tensors["prior.embedding"][variable]
             return [int(feature) for feature in table[codes[variable, y, x]] * inside] if inside else [0, 0]
         return [8 * max(-2047, min(2047, int(codes[variable, y, x])))] if inside else [0]
+
+    def coarse_features(y: int, x: int) -> list[int]:
+        inside = 0 <= y < height and 0 <= x < width
+        codes = [] if coarse is None else coarse[:, y // 2 * inside, x // 2 * inside].tolist()
+        if head == "categorical":
+            table = tensors.get("coarse.prior.embedding")
+            rows = [] if table is None else [table[variable, code].tolist() for variable, code in enumerate(codes)]
+            return [feature * inside for row in rows for feature in row]
+        return [8 * clamp(code, -2047, 2047) * inside for code in codes]
 
     def layer(name: str, inputs: list[int], hidden: bool = True) -> list[int]:
         prefix = f"prior.{number}.{name}"
@@ -352,7 +427,9 @@ def reference_outputs(
     rows = []
     for y, x in step_positions(number, step, height, width):
         context: list[int] = []
-        for dy, dx, own in step_taps(number, step):
+        around = [(dy, dx, False) for dy in (-1, 0, 1) for dx in (-1, 0, 1)] if number == 0 else []
+        for dy, dx, own in around + step_taps(number, step):
+            context += [] if own else coarse_features(y + dy, x + dx)
             for variable in slices[own]:
                 context += features(variable, y + dy, x + dx)
         activations = layer(f"{step}.context", context)
