@@ -132,7 +132,7 @@ def test_usage_errors_end_with_status_2(run: Run, arguments: str) -> None:
         "encode folder",
         "encode - --output-dir out",
         "encode -r empty",
-        "decode a.vqc --levels 1",
+        "decode a.vqc --levels 5",
         "decode a.vqc -o a.txt",
         "decode a.vqc -o a",
         "decode a.vqc --format gif",
