@@ -27,6 +27,7 @@ __all__ = [
     "read_alpha",
     "read_codes",
     "read_header",
+    "search",
     "synthesize",
     "verify_checksums",
     "write_file",
@@ -170,6 +171,21 @@ def synthesize(
     model: Model, codes: NDArray[np.int32], height: int, width: int, quality: int, threads: int = 0
 ) -> NDArray[np.uint8]:
     """Mirror of `analyze`: the uint8 (height, width, 3) pixels of int32 (n, h, w) codes."""
+
+def search(
+    model: Model,
+    codes: NDArray[np.int32],
+    pixels: NDArray[np.uint8],
+    quality: int,
+    weight: float,
+    effort: int,
+    threads: int = 0,
+) -> NDArray[np.int32]:
+    """Codes that cost fewer `bits + weight * squared error` (of 0..255, all colours) than `codes` of the pixels.
+
+    The result depends on the arguments alone, not on threads or machine; effort 0 and codes of codebooks stay as
+    they are. Pixels are uint8 (height, width, 3), codes int32 (n, h, w).
+    """
 
 def head_outputs(model: Model, quality: int, codes: NDArray[np.int32], slice: int, step: int) -> NDArray[np.int32]:
     """Return the prior's parameters at the positions of one step, all codes being known.

@@ -5,6 +5,7 @@ use crate::error::{Error, Result};
 use crate::limits::Limits;
 use crate::model::Model;
 use crate::prior::Prior;
+use crate::search::{self, Goal};
 use crate::threads::with_threads;
 use crate::transform::Transform;
 
@@ -19,9 +20,7 @@ pub fn analyze(
 ) -> Result<CodeGrid> {
     let transform = check(model, [height, width], quality)?;
     Limits::default().check_codes(shape(model, [height, width]))?;
-    if height.checked_mul(width).and_then(|size| size.checked_mul(3)) != Some(pixels.len()) {
-        return Err(Error::InvalidInput(format!("the pixels are not {height} x {width} x 3")));
-    }
+    check_pixels(pixels, [height, width])?;
     with_threads(threads, || transform.analyze(pixels, height, width, quality))
 }
 
@@ -34,6 +33,45 @@ pub fn synthesize(
     threads: usize,
 ) -> Result<Vec<u8>> {
     let transform = check(model, [height, width], quality)?;
+    check_shape(model, codes, [height, width])?;
+    with_threads(threads, || transform.synthesize(codes, height, width, quality))?
+}
+
+/// Codes that cost fewer `bits + weight * squared error` than the given ones of a picture, found
+/// with some `effort`: 0 gives them back, more takes longer. Codes of a codebook stay as they are.
+pub fn search(
+    model: &Model,
+    codes: CodeGrid,
+    goal: Goal,
+    effort: u8,
+    threads: usize,
+) -> Result<CodeGrid> {
+    let transform = check(model, goal.size, goal.quality)?;
+    check_pixels(goal.pixels, goal.size)?;
+    check_shape(model, &codes, goal.size)?;
+    if !(goal.weight > 0.0 && goal.weight < 1e6) {
+        return Err(Error::InvalidInput(format!("an error cannot be worth {} bits", goal.weight)));
+    }
+    if effort == 0 || !model.prior.is_over_numbers() {
+        return Ok(codes);
+    }
+    with_threads(threads, || search::search(model, transform, goal, codes, effort))?
+}
+
+/// The shape of a picture's codes.
+fn shape(model: &Model, [height, width]: [usize; 2]) -> [usize; 3] {
+    let positions = |side: usize| side.div_ceil(1 << model.stride_log2);
+    [model.prior.variables(), positions(height), positions(width)]
+}
+
+fn check_pixels(pixels: &[u8], [height, width]: [usize; 2]) -> Result<()> {
+    if height.checked_mul(width).and_then(|size| size.checked_mul(3)) != Some(pixels.len()) {
+        return Err(Error::InvalidInput(format!("the pixels are not {height} x {width} x 3")));
+    }
+    Ok(())
+}
+
+fn check_shape(model: &Model, codes: &CodeGrid, [height, width]: [usize; 2]) -> Result<()> {
     let shape = shape(model, [height, width]);
     if codes.shape() != shape {
         return Err(Error::InvalidInput(format!(
@@ -41,13 +79,7 @@ pub fn synthesize(
             codes.shape()
         )));
     }
-    with_threads(threads, || transform.synthesize(codes, height, width, quality))?
-}
-
-/// The shape of a picture's codes.
-fn shape(model: &Model, [height, width]: [usize; 2]) -> [usize; 3] {
-    let positions = |side: usize| side.div_ceil(1 << model.stride_log2);
-    [model.prior.variables(), positions(height), positions(width)]
+    Ok(())
 }
 
 fn check(model: &Model, [height, width]: [usize; 2], quality: u8) -> Result<&Transform> {

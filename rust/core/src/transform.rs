@@ -7,12 +7,15 @@
 //! Pictures go through in windows of bounded memory that overlap by all that the networks see, so
 //! the result is that of the whole picture; rows of a window are computed on several threads.
 
+use std::sync::OnceLock;
+
 use rayon::prelude::*;
 
 use crate::codes::{CodeGrid, Tile, tiles};
 use crate::conv::{Conv, Grid, Scratch};
 use crate::error::Result;
 use crate::gain::{GAIN_BITS, Gain};
+use crate::gradient::Backward;
 use crate::kernels::Kernel;
 use crate::quantizer::{Quantizer, VALUE_BITS};
 use crate::shapes::{check_analysis, check_synthesis};
@@ -22,7 +25,7 @@ use crate::trunk::{Op, activation, reach, run};
 pub const CORE: usize = 128;
 
 /// Fractional bits of the pixels that the synthesis gives.
-const PIXEL_BITS: u32 = 6;
+pub(crate) const PIXEL_BITS: u32 = 6;
 
 /// Colours of a pixel.
 pub const COLOURS: usize = 3;
@@ -74,11 +77,13 @@ impl Synthesis {
 #[derive(Debug, Clone)]
 pub struct Transform {
     analysis: Analysis,
-    synthesis: Synthesis,
-    quantizer: Quantizer,
+    pub(crate) synthesis: Synthesis,
+    pub(crate) quantizer: Quantizer,
     /// Pixels from one position to the next.
-    stride: usize,
-    kernel: Kernel,
+    pub(crate) stride: usize,
+    pub(crate) kernel: Kernel,
+    /// Made when it is first needed.
+    backward: OnceLock<Backward>,
 }
 
 impl Transform {
@@ -93,11 +98,21 @@ impl Transform {
         let channels = variables * quantizer.width();
         check_analysis(&analysis, stride, channels)?;
         check_synthesis(&synthesis, stride, channels)?;
-        Ok(Self { analysis, synthesis, quantizer, stride, kernel })
+        let backward = OnceLock::new();
+        Ok(Self { analysis, synthesis, quantizer, stride, kernel, backward })
     }
 
     pub(crate) fn with_kernel(self, kernel: Kernel) -> Self {
         Self { kernel, ..self }
+    }
+
+    /// The way back through the synthesis.
+    pub(crate) fn backward(&self) -> Result<&Backward> {
+        if let Some(backward) = self.backward.get() {
+            return Ok(backward);
+        }
+        let backward = Backward::new(&self.synthesis)?;
+        Ok(self.backward.get_or_init(|| backward))
     }
 
     /// The codes of `(height, width, 3)` pixels at a quality position. Parallel iterators inside
@@ -213,7 +228,7 @@ impl Transform {
     }
 
     /// The values of the codes of a region, times the gain of their channel.
-    fn activations(
+    pub(crate) fn activations(
         &self,
         codes: &CodeGrid,
         region: Tile,
@@ -259,7 +274,7 @@ fn centred(pixels: &[u8], (height, width): (usize, usize), region: Tile, stride:
 }
 
 /// A rectangle with a margin around it, inside a grid of `rows x columns`.
-fn grow(core: Tile, margin: usize, rows: usize, columns: usize) -> Tile {
+pub(crate) fn grow(core: Tile, margin: usize, rows: usize, columns: usize) -> Tile {
     let (y, x) = (core.y.saturating_sub(margin), core.x.saturating_sub(margin));
     let bottom = (core.y + core.height + margin).min(rows);
     let right = (core.x + core.width + margin).min(columns);
