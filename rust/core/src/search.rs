@@ -103,16 +103,28 @@ impl Window<'_> {
         let curvature = self.curvature(&pass.trace)?;
         let mut best = (pass.costs.iter().sum::<f64>(), codes.clone());
         let (mut kept, mut costs) = (codes.clone(), vec![f64::INFINITY; pass.costs.len()]);
+        let (up, down, first, low, high) = (tune("UP", 1.0), tune("DOWN", 1.0), tune("SAFETY", 2.0), tune("LOW", 1.0), tune("HIGH", 6.0));
+        let mut safety = vec![first; pass.costs.len()];
+        let variables = curvature.len();
+        let (mut gradients, mut all_lengths) = (pass.gradient.values.clone(), pass.lengths.clone());
+        let retry = tune("RETRY", 1.0) > 0.0;
         let start = best.0;
         for number in 0..passes {
             for (index, (y, x)) in self.positions().enumerate() {
                 let at = y * self.region.width + x;
-                if pass.costs[at] <= costs[at] {
+                let good = pass.costs[at] <= costs[at];
+                if good {
+                    if number > 0 { safety[at] = (safety[at] * down).max(low); }
                     costs[at] = pass.costs[at];
                     copy(&codes, &mut kept, (y, x));
-                    self.change(&mut codes, &pass, &curvature, index, (y, x), number);
+                    gradients[at * variables..][..variables].copy_from_slice(&pass.gradient.values[at * variables..][..variables]);
+                    all_lengths[index * variables..][..variables].copy_from_slice(&pass.lengths[index * variables..][..variables]);
                 } else {
+                    safety[at] = (safety[at] * up).min(high);
                     copy(&kept, &mut codes, (y, x));
+                }
+                if good || retry {
+                    self.change(&mut codes, &gradients, &all_lengths, &curvature, index, (y, x), number, safety[at]);
                 }
             }
             pass = self.evaluate(&codes)?;
@@ -131,15 +143,17 @@ impl Window<'_> {
     fn change(
         &self,
         codes: &mut CodeGrid,
-        pass: &Pass,
+        gradients: &[f32],
+        lengths: &[[i32; 3]],
         curvature: &[f64],
         index: usize,
         (y, x): (usize, usize),
         number: u32,
+        safety: f64,
     ) {
         let variables = curvature.len();
-        let gradients = &pass.gradient.values[(y * self.region.width + x) * variables..];
-        let lengths = &pass.lengths[index * variables..];
+        let gradients = &gradients[(y * self.region.width + x) * variables..];
+        let lengths = &lengths[index * variables..];
         let (row, column) = (self.region.y + y, self.region.x + x);
         let threshold = (tune_frac() * 4294967296.0) as u32;
         for (variable, &curvature) in curvature.iter().enumerate() {
@@ -148,7 +162,7 @@ impl Window<'_> {
             let bits = |length: i32| f64::from(length - own) / f64::from(1 << LENGTH_BITS);
             let (down, up) = (bits(below) - gradient, bits(above) + gradient);
             let (price, step) = if up < down { (up, 1) } else { (down, -1) };
-            if price + curvature < 0.0 && hash([number, variable as u32, row as u32, column as u32]) < threshold
+            if price + safety * curvature < 0.0 && hash([number, variable as u32, row as u32, column as u32]) < threshold
             {
                 *codes.at_mut(variable, y, x) += step;
             }
@@ -218,8 +232,7 @@ impl Window<'_> {
             }
         }
         let positions = (gradient.values.len() / gradient.channels) as f64;
-        let safety = tune("SAFETY", SAFETY);
-        Ok(sums.iter().map(|sum| safety * self.goal.weight * sum / positions).collect())
+        Ok(sums.iter().map(|sum| self.goal.weight * sum / positions).collect())
     }
 
     /// A zero for each pixel of the region.
