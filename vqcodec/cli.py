@@ -56,6 +56,7 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON object a file on st
 Device = Annotated[Literal["cpu", "cuda"], typer.Option(help="Where the networks run; cuda needs torch.")]
 Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="Encode the images inside folders.")]
 Quality = Annotated[float | None, typer.Option("--quality", "-q", help="0 (smallest) to 100 (best), else 50.")]
+Effort = Annotated[int, typer.Option(min=0, max=2, help="Time for smaller files: 0 (none) to 2 (most).")]
 NoVerify = Annotated[bool, typer.Option("--no-verify", help="Skip decoding what was encoded.")]
 Format = Annotated[str | None, typer.Option(help="Image format: png (default), webp, tiff, bmp, ppm, jpg.")]
 
@@ -67,6 +68,7 @@ def encode(
     output_dir: OutputDir = None,
     quality: Quality = None,
     model: Annotated[str, typer.Option(help="Built-in model by name, or a model file.")] = "photo",
+    effort: Effort = 0,
     device: Device = "cpu",
     recursive: Recursive = False,
     threads: Threads = 0,
@@ -87,13 +89,15 @@ def encode(
     codec = _load(model, device)
     if quality is not None and codec.info.quality_levels == 1 and not quiet:
         say("note", f"model {codec.name} has one quality: -q is ignored")
+    if effort and not codec.searches and not quiet:
+        say("note", f"model {codec.name} has codebooks: --effort is ignored")
     level = 50.0 if quality is None else quality
     from vqcodec.pixels import open_image
 
     def work(job: Job, threads: int) -> tuple[tuple[str, ...], Report]:
         _prepare(job, force, output_dir)
         picture = open_image(job.source or sys.stdin.buffer.read())
-        data, report = codec.encode_report(picture, level, verify=not no_verify, threads=threads)
+        data, report = codec.encode_report(picture, level, effort=effort, verify=not no_verify, threads=threads)
         _write(job, data, force=force, reread=not no_verify)
         return picture.notes, report
 

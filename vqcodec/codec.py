@@ -19,6 +19,7 @@ from vqcodec.errors import CorruptedError, InvalidInputError
 from vqcodec.pixels import MAX_PIXELS, Picture
 
 if TYPE_CHECKING:
+    from vqcodec.config import ModelConfig
     from vqcodec.transform import Transform
 
 QUALITY_STEPS = 16  # positions of the header's quality byte between two quality levels
@@ -97,17 +98,23 @@ class Codec:
         image: Picture | Image.Image | np.ndarray,
         quality: float = 50.0,
         *,
+        effort: int = 0,
         verify: bool = True,
         threads: int = 0,
     ) -> bytes:
-        """Compress an image at quality 0..100; with `verify` the bytes are decoded to codes and compared first."""
-        return self.encode_report(image, quality, verify=verify, threads=threads)[0]
+        """Compress an image at quality 0..100; with `verify` the bytes are decoded to codes and compared first.
+
+        An `effort` of 1 or 2 searches for codes that cost less, in bits and error, than those that are nearest to
+        the image; codes of learned codebooks are not searched for.
+        """
+        return self.encode_report(image, quality, effort=effort, verify=verify, threads=threads)[0]
 
     def encode_report(
         self,
         image: Picture | Image.Image | np.ndarray,
         quality: float = 50.0,
         *,
+        effort: int = 0,
         verify: bool = True,
         threads: int = 0,
     ) -> tuple[bytes, Report]:
@@ -115,7 +122,11 @@ class Codec:
         picture = image if isinstance(image, Picture) else pixels.from_image(image)
         height, width = picture.pixels.shape[:2]
         position = self.position(quality)
-        codes = [self._analyze(picture.pixels, position, threads)]
+        found = self._analyze(picture.pixels, position, threads)
+        if effort:
+            weight = self._lambda(position) / 3.0
+            found = _core.search(self._model, found, picture.pixels, position, weight, effort, threads)
+        codes = [found]
         alpha = None if picture.alpha is None else pixels.alpha_to_bytes(picture.alpha)
         data, bits = _core.write_file(self._model, width, height, position, codes, picture.gray, alpha, threads)
         if verify:
@@ -141,6 +152,19 @@ class Codec:
     def codes(self, data: bytes, *, max_pixels: int = MAX_PIXELS, threads: int = 0) -> list[np.ndarray]:
         """Codes of a file, exactly as encoded."""
         return _core.read_codes(self._model, data, max_pixels, threads)
+
+    @property
+    def searches(self) -> bool:
+        """Whether an `effort` changes anything: the codes are numbers, not indices of codebooks."""
+        return self._config.quantizer == "grid"
+
+    @cached_property
+    def _config(self) -> ModelConfig:
+        return weights.model_config(self.info)
+
+    def _lambda(self, position: int) -> float:
+        """Bits that a pixel's error is worth, mean over its colours of squares of 0..255."""
+        return float(self._config.lambda_at(position / QUALITY_STEPS))
 
     def position(self, quality: float) -> int:
         """The header's quality byte for a quality of 0..100."""

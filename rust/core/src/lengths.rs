@@ -96,9 +96,7 @@ pub fn lengths(prior: &ContextPrior, codes: &CodeGrid, quality: u8) -> Result<Ve
         Ok((index, step, found))
     };
     let mut all = vec![[0; 3]; variables * height * width];
-    for (index, step, found) in
-        steps.into_par_iter().map(of_step).collect::<Result<Vec<_>>>()?
-    {
+    for (index, step, found) in steps.into_par_iter().map(of_step).collect::<Result<Vec<_>>>()? {
         let slice = &prior.slices()[index];
         let positions = slice.steps[step].pattern.positions(height, width);
         for ((y, x), found) in positions.zip(found.chunks_exact(slice.variables.len())) {

@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use crate::limits::Limits;
 use crate::model::Model;
 use crate::prior::Prior;
-use crate::search::{self, Goal};
+use crate::search::{self, Goal, PASSES};
 use crate::threads::with_threads;
 use crate::transform::Transform;
 
@@ -43,7 +43,7 @@ pub fn search(
     model: &Model,
     codes: CodeGrid,
     goal: Goal,
-    effort: u8,
+    effort: usize,
     threads: usize,
 ) -> Result<CodeGrid> {
     let transform = check(model, goal.size, goal.quality)?;
@@ -52,10 +52,14 @@ pub fn search(
     if !(goal.weight > 0.0 && goal.weight < 1e6) {
         return Err(Error::InvalidInput(format!("an error cannot be worth {} bits", goal.weight)));
     }
+    if effort >= PASSES.len() {
+        let most = PASSES.len() - 1;
+        return Err(Error::InvalidInput(format!("there is no such effort: the most is {most}")));
+    }
     if effort == 0 || !model.prior.is_over_numbers() {
         return Ok(codes);
     }
-    with_threads(threads, || search::search(model, transform, goal, codes, effort))?
+    with_threads(threads, || search::search(model, transform, goal, codes, PASSES[effort]))?
 }
 
 /// The shape of a picture's codes.

@@ -4,12 +4,13 @@
 //! `bits + weight * squared error`, over what its codes can reach. A pass runs the synthesis and the
 //! prior on the codes as they are, and prices every change of a code by one:
 //! ```text
-//! gradient of the error * change + SAFETY * curvature of the error + change of the code's own length
+//! gradient of the error * change + damping * curvature of the error + change of the code's own length
 //! ```
 //! Left out is what a change does to the lengths of later codes (measured: it gains nothing here).
-//! Changes interact, so a random half of those with a negative price are made at once. The next
-//! pass sees what came of them, and takes those of a position back where its own cost has grown. The
-//! best codes of all passes remain, so a search never costs more than it started from.
+//! All changes with a negative price are made at once, though they interact. The next pass sees what
+//! came of them: where the own cost of a position has grown, its codes go back and its damping grows
+//! (as in Levenberg and Marquardt's method), elsewhere it falls. The codes of the cheapest pass
+//! remain, so a window never costs more than at first.
 
 use rayon::prelude::*;
 
@@ -21,15 +22,19 @@ use crate::model::Model;
 use crate::stream::TILE_LOG2;
 use crate::transform::{COLOURS, Transform, grow};
 
+/// One bit, in units of lengths.
+const BIT: f64 = (1 << LENGTH_BITS) as f64;
+
 /// Passes of each effort.
-const PASSES: [u32; 3] = [0, 6, 16];
+pub const PASSES: [u32; 3] = [0, 6, 16];
 
-/// A step of one changes the error by more than its curvature says, since others are made beside it.
-const SAFETY: f64 = 2.0;
+/// Damping at first: more than 1, because other changes are made beside it and the synthesis is
+/// not linear.
+const START: f64 = 1.5;
 
-fn tune(name: &str, default: f64) -> f64 {
-    std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
-}
+/// Factors of the damping of a position whose cost has fallen, and of one whose cost has grown.
+const BETTER: f64 = 0.9;
+const WORSE: f64 = 1.3;
 
 /// A picture and what its codes are to be good for.
 #[derive(Debug, Clone, Copy)]
@@ -44,19 +49,17 @@ pub struct Goal<'a> {
     pub weight: f64,
 }
 
-/// Better codes than `codes`, which are those of a whole picture, at an effort of 1 or more. Parallel
+/// Better codes than `codes`, which are those of a whole picture, found in so many passes. Parallel
 /// iterators inside run in the caller's thread pool; windows are searched one after the other.
 pub fn search(
     model: &Model,
     transform: &Transform,
     goal: Goal,
     mut codes: CodeGrid,
-    effort: u8,
+    passes: u32,
 ) -> Result<CodeGrid> {
     let [_, rows, columns] = codes.shape();
     let margin = transform.synthesis.margin(transform.stride);
-    let passes = PASSES[usize::from(effort).min(PASSES.len() - 1)];
-    let passes = tune("PASSES", passes.into()) as u32;
     for core in tiles(rows, columns, 1 << TILE_LOG2) {
         let region = grow(core, margin, rows, columns);
         let window = Window { model, transform, goal, core, region };
@@ -75,15 +78,32 @@ struct Window<'a> {
     region: Tile,
 }
 
-/// What is known about some codes of a window.
+/// What a pass finds out about some codes of a window.
 struct Pass {
     trace: Trace,
-    /// For each position of the region.
-    costs: Vec<f64>,
-    /// With regard to the codes of the region, in bits.
-    gradient: Field,
+    /// What the cost changes by with each pixel of the region.
+    slopes: Field,
     /// Of the codes of the core.
     lengths: Vec<[i32; 3]>,
+    /// For each position of the region: its error, and inside the core the lengths of its codes.
+    costs: Vec<f64>,
+}
+
+impl Pass {
+    fn cost(&self) -> f64 {
+        self.costs.iter().sum()
+    }
+}
+
+/// The cheapest codes so far of each position of the core, and what is known about them.
+struct Kept {
+    codes: CodeGrid,
+    costs: Vec<f64>,
+    lengths: Vec<[i32; 3]>,
+    /// With regard to the codes of the region, in bits.
+    gradient: Field,
+    /// For each position of the core.
+    damping: Vec<f64>,
 }
 
 impl Window<'_> {
@@ -92,96 +112,93 @@ impl Window<'_> {
         Tile { y: self.core.y - self.region.y, x: self.core.x - self.region.x, ..self.core }
     }
 
-    /// Index in the region of each position of the core.
-    fn positions(&self) -> impl Iterator<Item = (usize, usize)> {
+    /// The positions of the core in the region.
+    fn positions(&self) -> impl Iterator<Item = (usize, usize)> + use<> {
         let Tile { y, x, height, width } = self.inner();
         (y..y + height).flat_map(move |y| (x..x + width).map(move |x| (y, x)))
     }
 
-    fn search(&self, mut codes: CodeGrid, passes: u32) -> Result<CodeGrid> {
-        let mut pass = self.evaluate(&codes)?;
-        let curvature = self.curvature(&pass.trace)?;
-        let mut best = (pass.costs.iter().sum::<f64>(), codes.clone());
-        let (mut kept, mut costs) = (codes.clone(), vec![f64::INFINITY; pass.costs.len()]);
-        let (up, down, first, low, high) = (tune("UP", 1.0), tune("DOWN", 1.0), tune("SAFETY", 2.0), tune("LOW", 1.0), tune("HIGH", 6.0));
-        let mut safety = vec![first; pass.costs.len()];
-        let variables = curvature.len();
-        let (mut gradients, mut all_lengths) = (pass.gradient.values.clone(), pass.lengths.clone());
-        let retry = tune("RETRY", 1.0) > 0.0;
-        let start = best.0;
-        for number in 0..passes {
-            for (index, (y, x)) in self.positions().enumerate() {
-                let at = y * self.region.width + x;
-                let good = pass.costs[at] <= costs[at];
-                if good {
-                    if number > 0 { safety[at] = (safety[at] * down).max(low); }
-                    costs[at] = pass.costs[at];
-                    copy(&codes, &mut kept, (y, x));
-                    gradients[at * variables..][..variables].copy_from_slice(&pass.gradient.values[at * variables..][..variables]);
-                    all_lengths[index * variables..][..variables].copy_from_slice(&pass.lengths[index * variables..][..variables]);
-                } else {
-                    safety[at] = (safety[at] * up).min(high);
-                    copy(&kept, &mut codes, (y, x));
-                }
-                if good || retry {
-                    self.change(&mut codes, &gradients, &all_lengths, &curvature, index, (y, x), number, safety[at]);
-                }
+    fn search(&self, codes: CodeGrid, passes: u32) -> Result<CodeGrid> {
+        let start = self.measure(&codes)?;
+        let curvature = self.curvature(&start.trace)?;
+        let mut best = (start.cost(), codes.clone());
+        let gradient = self.gradient(&start)?;
+        let damping = vec![START; self.core.height * self.core.width];
+        let Pass { lengths, costs, .. } = start;
+        let mut kept = Kept { codes, costs, lengths, gradient, damping };
+        for number in 0..=passes {
+            let last = number == passes; // only takes back what the one before has made worse
+            let codes = if last { kept.codes.clone() } else { self.change(&kept, &curvature) };
+            let pass = self.measure(&codes)?;
+            if pass.cost() < best.0 {
+                best = (pass.cost(), codes.clone());
             }
-            pass = self.evaluate(&codes)?;
-            let cost = pass.costs.iter().sum::<f64>();
-            if tune("DEBUG", 0.0) > 0.0 {
-                eprint!("{:.2} ", 100.0 * (cost / start - 1.0));
-            }
-            if cost < best.0 {
-                best = (cost, codes.clone());
+            if !last {
+                let gradient = self.gradient(&pass)?;
+                self.merge(&mut kept, &codes, &pass, &gradient);
             }
         }
         Ok(best.1)
     }
 
-    /// Makes about half of the changes at a position that seem to pay.
-    fn change(
-        &self,
-        codes: &mut CodeGrid,
-        gradients: &[f32],
-        lengths: &[[i32; 3]],
-        curvature: &[f64],
-        index: usize,
-        (y, x): (usize, usize),
-        number: u32,
-        safety: f64,
-    ) {
+    /// The kept codes with all changes that seem to pay.
+    fn change(&self, kept: &Kept, curvature: &[f64]) -> CodeGrid {
+        let mut codes = kept.codes.clone();
         let variables = curvature.len();
-        let gradients = &gradients[(y * self.region.width + x) * variables..];
-        let lengths = &lengths[index * variables..];
-        let (row, column) = (self.region.y + y, self.region.x + x);
-        let threshold = (tune_frac() * 4294967296.0) as u32;
-        for (variable, &curvature) in curvature.iter().enumerate() {
-            let (gradient, [below, own, above]) =
-                (f64::from(gradients[variable]), lengths[variable]);
-            let bits = |length: i32| f64::from(length - own) / f64::from(1 << LENGTH_BITS);
-            let (down, up) = (bits(below) - gradient, bits(above) + gradient);
-            let (price, step) = if up < down { (up, 1) } else { (down, -1) };
-            if price + safety * curvature < 0.0 && hash([number, variable as u32, row as u32, column as u32]) < threshold
-            {
-                *codes.at_mut(variable, y, x) += step;
+        let lengths = kept.lengths.chunks_exact(variables);
+        for (((y, x), lengths), damping) in self.positions().zip(lengths).zip(&kept.damping) {
+            let gradients = &kept.gradient.values[(y * self.region.width + x) * variables..];
+            for (variable, &[below, own, above]) in lengths.iter().enumerate() {
+                let bits = |length: i32| f64::from(length - own) / BIT;
+                let gradient = f64::from(gradients[variable]);
+                let (down, up) = (bits(below) - gradient, bits(above) + gradient);
+                let (price, step) = if up < down { (up, 1) } else { (down, -1) };
+                if price + damping * curvature[variable] < 0.0 {
+                    *codes.at_mut(variable, y, x) += step;
+                }
+            }
+        }
+        codes
+    }
+
+    /// Keeps the codes of all positions that cost no more than those that are kept there.
+    fn merge(&self, kept: &mut Kept, codes: &CodeGrid, pass: &Pass, gradient: &Field) {
+        let variables = gradient.channels;
+        for (index, (y, x)) in self.positions().enumerate() {
+            let at = y * self.region.width + x;
+            let damping = &mut kept.damping[index];
+            if pass.costs[at] > kept.costs[at] {
+                *damping *= WORSE;
+                continue;
+            }
+            *damping *= BETTER;
+            kept.costs[at] = pass.costs[at];
+            let (from, to) = (index * variables, (index + 1) * variables);
+            kept.lengths[from..to].copy_from_slice(&pass.lengths[from..to]);
+            let (from, to) = (at * variables, (at + 1) * variables);
+            kept.gradient.values[from..to].copy_from_slice(&gradient.values[from..to]);
+            for variable in 0..variables {
+                *kept.codes.at_mut(variable, y, x) = codes.at(variable, y, x);
             }
         }
     }
 
-    fn evaluate(&self, codes: &CodeGrid) -> Result<Pass> {
+    fn measure(&self, codes: &CodeGrid) -> Result<Pass> {
         let Self { model, transform, goal, .. } = self;
         let trace = transform.trace(codes, goal.quality)?;
         let (errors, slopes) = self.errors(&trace);
-        let gradient = transform.gradient(&trace, &slopes, goal.quality)?;
         let lengths = lengths(&model.prior, &codes.tile(self.inner()), goal.quality)?;
         let mut costs: Vec<_> = errors.iter().map(|&error| error as f64 * goal.weight).collect();
-        let variables = codes.shape()[0];
-        for ((y, x), lengths) in self.positions().zip(lengths.chunks_exact(variables)) {
-            let bits: i64 = lengths.iter().map(|&[_, own, _]| i64::from(own)).sum();
-            costs[y * self.region.width + x] += bits as f64 / f64::from(1 << LENGTH_BITS);
+        let positions = self.positions().zip(lengths.chunks_exact(codes.shape()[0]));
+        for ((y, x), lengths) in positions {
+            let sum: i64 = lengths.iter().map(|&[_, own, _]| i64::from(own)).sum();
+            costs[y * self.region.width + x] += sum as f64 / BIT;
         }
-        Ok(Pass { trace, costs, gradient, lengths })
+        Ok(Pass { trace, slopes, lengths, costs })
+    }
+
+    fn gradient(&self, pass: &Pass) -> Result<Field> {
+        self.transform.gradient(&pass.trace, &pass.slopes, self.goal.quality)
     }
 
     /// The squared error of each position, and what the cost changes by with each pixel.
@@ -222,7 +239,7 @@ impl Window<'_> {
     fn curvature(&self, trace: &Trace) -> Result<Vec<f64>> {
         let mut signs = self.pixels();
         for (index, sign) in signs.values.iter_mut().enumerate() {
-            *sign = if hash([index as u32, 0, 0, 0]) & 1 == 0 { -1.0 } else { 1.0 };
+            *sign = if hash(index as u32) & 1 == 0 { -1.0 } else { 1.0 };
         }
         let gradient = self.transform.gradient(trace, &signs, self.goal.quality)?;
         let mut sums = vec![0.0; gradient.channels];
@@ -243,25 +260,9 @@ impl Window<'_> {
     }
 }
 
-fn tune_frac() -> f64 {
-    use std::sync::OnceLock;
-    static F: OnceLock<f64> = OnceLock::new();
-    *F.get_or_init(|| tune("FRAC", 0.5))
-}
-
-/// Copies the codes of a position.
-fn copy(source: &CodeGrid, target: &mut CodeGrid, (y, x): (usize, usize)) {
-    for variable in 0..source.shape()[0] {
-        *target.at_mut(variable, y, x) = source.at(variable, y, x);
-    }
-}
-
-/// A random number for four (the finaliser of MurmurHash3 after each).
-fn hash(numbers: [u32; 4]) -> u32 {
-    numbers.into_iter().fold(0x9e37_79b9, |state, number| {
-        let mut mixed = state ^ number.wrapping_mul(0xcc9e_2d51);
-        mixed = (mixed ^ (mixed >> 16)).wrapping_mul(0x85eb_ca6b);
-        mixed = (mixed ^ (mixed >> 13)).wrapping_mul(0xc2b2_ae35);
-        mixed ^ (mixed >> 16)
-    })
+/// A random number for a number (the finaliser of MurmurHash3).
+fn hash(number: u32) -> u32 {
+    let mixed = (number ^ (number >> 16)).wrapping_mul(0x85eb_ca6b);
+    let mixed = (mixed ^ (mixed >> 13)).wrapping_mul(0xc2b2_ae35);
+    mixed ^ (mixed >> 16)
 }

@@ -58,7 +58,7 @@ pub fn search<'py>(
     pixels: &Bound<'py, PyAny>,
     quality: u8,
     weight: f64,
-    effort: u8,
+    effort: i64,
     threads: i64,
 ) -> PyResult<Bound<'py, PyArray3<i32>>> {
     let codes = code_grid(codes)?;
@@ -67,6 +67,7 @@ pub fn search<'py>(
         return Err(invalid_input(format!("pixels: expected 3 colours, not {colours}")));
     }
     let threads = thread_count(threads)?;
+    let effort = usize::try_from(effort).unwrap_or(usize::MAX); // refused there
     let goal = Goal { pixels: &pixels, size: [height, width], quality, weight };
     let codes = py.detach(|| picture::search(&model.0, codes, goal, effort, threads));
     to_array(py, codes.map_err(to_python)?)
