@@ -78,7 +78,7 @@ impl Synthesis {
 pub struct Transform {
     analysis: Analysis,
     pub(crate) synthesis: Synthesis,
-    pub(crate) quantizer: Quantizer,
+    quantizer: Quantizer,
     /// Pixels from one position to the next.
     pub(crate) stride: usize,
     pub(crate) kernel: Kernel,

@@ -114,7 +114,7 @@ fn gradients_of_linear_networks_are_exact_but_for_rounding() {
         let model = Model::load(&parts.file()).unwrap();
         for quality in [0, 21] {
             let [correlation, distance] = misfit(&slopes(&model, quality));
-            assert!(distance < 0.01, "{conv}: 1 - r = {correlation}, distance = {distance}");
+            assert!(distance < 0.03, "{conv}: 1 - r = {correlation}, distance = {distance}");
         }
     }
 }
