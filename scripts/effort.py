@@ -38,10 +38,12 @@ class Result:
         return 8 * self.file_bytes + trade * pixels * self.square_error
 
 
-def measure(codec: vqcodec.Codec, photo: np.ndarray, quality: float, effort: int, similarity: bool) -> Result:
+def measure(
+    codec: vqcodec.Codec, photo: np.ndarray, quality: float, effort: int, *, similarity: bool, threads: int
+) -> Result:
     """Encode and decode a photo (H, W, 3)."""
     started = time.perf_counter()
-    data = codec.encode(photo, quality, effort=effort, verify=False)
+    data = codec.encode(photo, quality, effort=effort, verify=False, threads=threads)
     seconds = time.perf_counter() - started
     shown = codec.decode(data)
     error = float(np.mean(np.square(shown.astype(np.float64) - photo)))
@@ -77,6 +79,7 @@ def main() -> None:
     parser.add_argument("--efforts", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--every", type=int, default=1, help="take every n-th image")
     parser.add_argument("--model", default="photo")
+    parser.add_argument("--threads", type=int, default=0, help="0: all cores")
     parser.add_argument("--ms-ssim", action="store_true")
     options = parser.parse_args()
     files = sorted(file for file in options.folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
@@ -88,7 +91,8 @@ def main() -> None:
     for level in range(config.quality_levels):
         quality = 100 * level / (config.quality_levels - 1)
         for effort, curve in curves.items():
-            curve.append([measure(codec, photo, quality, effort, options.ms_ssim) for photo in photos])
+            settings = {"similarity": options.ms_ssim, "threads": options.threads}
+            curve.append([measure(codec, photo, quality, effort, **settings) for photo in photos])
             plain, found = curves[0][level], curve[level]
             trade = config.lambda_at(level)
             pairs = list(zip(plain, found, (photo.shape[0] * photo.shape[1] for photo in photos), strict=True))
