@@ -8,6 +8,7 @@ use crate::distribution::{Distribution, PRECISION};
 use crate::entropy::SymbolCoder;
 use crate::error::{Error, Result};
 use crate::logistic::Logistic;
+use crate::prior::Prior;
 
 /// Fractional bits of a length.
 pub const LENGTH_BITS: u32 = 16;
@@ -46,14 +47,14 @@ fn log2(number: u32) -> i32 {
 
 /// Sums the lengths of symbols, in 2^-16 bit.
 #[derive(Default)]
-struct Sum(i32);
+struct Sum(i64);
 
 impl SymbolCoder for Sum {
     fn code(&mut self, symbol: i32, distribution: &impl Distribution) -> Result<i32> {
         let interval = distribution.interval(symbol);
         let interval =
             interval.ok_or_else(|| Error::InvalidInput(format!("no symbol {symbol}")))?;
-        self.0 += ((PRECISION as i32) << LENGTH_BITS) - log2(interval.width);
+        self.0 += i64::from(((PRECISION as i32) << LENGTH_BITS) - log2(interval.width));
         Ok(symbol)
     }
 }
@@ -65,6 +66,13 @@ fn length(logistic: &Logistic, code: i32) -> Result<i32> {
     }
     let mut sum = Sum::default();
     logistic.code(code, &mut sum)?;
+    Ok(sum.0 as i32) // an escape takes 24 bits and two for each of the offset
+}
+
+/// The length of a tile's codes as they are written, with a prior that adapts, in 2^-16 bit.
+pub fn written_length(prior: &ContextPrior, mut codes: CodeGrid, quality: u8) -> Result<i64> {
+    let mut sum = Sum::default();
+    prior.code(&mut codes, quality, true, &mut sum)?;
     Ok(sum.0)
 }
 

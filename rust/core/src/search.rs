@@ -10,14 +10,15 @@
 //! All changes with a negative price are made at once, though they interact. The next pass sees what
 //! came of them: where the own cost of a position has grown, its codes go back and its damping grows
 //! (as in Levenberg and Marquardt's method), elsewhere it falls. The codes of the cheapest pass
-//! remain, so a window never costs more than at first.
+//! remain, unless those at first are written in fewer bits: passes count them without adaptation of
+//! the prior. So a window never costs more than at first.
 
 use rayon::prelude::*;
 
 use crate::codes::{CodeGrid, Tile, tiles};
 use crate::error::Result;
 use crate::gradient::{Field, Trace};
-use crate::lengths::{LENGTH_BITS, lengths};
+use crate::lengths::{LENGTH_BITS, lengths, written_length};
 use crate::model::Model;
 use crate::stream::TILE_LOG2;
 use crate::transform::{COLOURS, Transform, grow};
@@ -85,6 +86,8 @@ struct Pass {
     slopes: Field,
     /// Of the codes of the core.
     lengths: Vec<[i32; 3]>,
+    /// The error's part of the cost.
+    error: f64,
     /// For each position of the region: its error, and inside the core the lengths of its codes.
     costs: Vec<f64>,
 }
@@ -121,7 +124,8 @@ impl Window<'_> {
     fn search(&self, codes: CodeGrid, passes: u32) -> Result<CodeGrid> {
         let start = self.measure(&codes)?;
         let curvature = self.curvature(&start.trace)?;
-        let mut best = (start.cost(), codes.clone());
+        let first = (codes.clone(), start.error);
+        let (mut lowest, mut best) = (start.cost(), first.clone());
         let gradient = self.gradient(&start)?;
         let damping = vec![START; self.core.height * self.core.width];
         let Pass { lengths, costs, .. } = start;
@@ -130,15 +134,20 @@ impl Window<'_> {
             let last = number == passes; // only takes back what the one before has made worse
             let codes = if last { kept.codes.clone() } else { self.change(&kept, &curvature) };
             let pass = self.measure(&codes)?;
-            if pass.cost() < best.0 {
-                best = (pass.cost(), codes.clone());
+            if pass.cost() < lowest {
+                (lowest, best) = (pass.cost(), (codes.clone(), pass.error));
             }
             if !last {
                 let gradient = self.gradient(&pass)?;
                 self.merge(&mut kept, &codes, &pass, &gradient);
             }
         }
-        Ok(best.1)
+        let written = |(codes, error): &(CodeGrid, f64)| -> Result<f64> {
+            let codes = codes.tile(self.inner());
+            let length = written_length(&self.model.prior, codes, self.goal.quality)?;
+            Ok(length as f64 / BIT + error)
+        };
+        Ok(if written(&best)? < written(&first)? { best.0 } else { first.0 })
     }
 
     /// The kept codes with all changes that seem to pay.
@@ -189,12 +198,13 @@ impl Window<'_> {
         let (errors, slopes) = self.errors(&trace);
         let lengths = lengths(&model.prior, &codes.tile(self.inner()), goal.quality)?;
         let mut costs: Vec<_> = errors.iter().map(|&error| error as f64 * goal.weight).collect();
+        let error = costs.iter().sum();
         let positions = self.positions().zip(lengths.chunks_exact(codes.shape()[0]));
         for ((y, x), lengths) in positions {
             let sum: i64 = lengths.iter().map(|&[_, own, _]| i64::from(own)).sum();
             costs[y * self.region.width + x] += sum as f64 / BIT;
         }
-        Ok(Pass { trace, slopes, lengths, costs })
+        Ok(Pass { trace, slopes, lengths, error, costs })
     }
 
     fn gradient(&self, pass: &Pass) -> Result<Field> {

@@ -50,7 +50,7 @@ fn cost(model: &Model, codes: &CodeGrid, goal: Goal) -> f64 {
     let shown = synthesize(model, codes, goal.size, goal.quality, 1).unwrap();
     let errors = shown.iter().zip(goal.pixels).map(|(&a, &b)| f64::from(a.abs_diff(b)).powi(2));
     let error: f64 = errors.sum();
-    cross_entropy(model, goal.quality, std::slice::from_ref(codes), 1, false).unwrap()
+    cross_entropy(model, goal.quality, std::slice::from_ref(codes), 1, true).unwrap()
         + goal.weight * error
 }
 
