@@ -110,7 +110,7 @@ def test_usage_errors_end_with_status_2(run: Run, arguments: str) -> None:
         "encode",
         "encode a.png --target-rate 0.3",
         "encode a.png --lossless",
-        "encode a.png --effort 2",
+        "encode a.png --effort 3",
         "encode a.png --device tpu",
         "encode a.png -j -1",
         "encode a.png -j 257",
@@ -240,6 +240,16 @@ def test_a_quality_that_is_ignored_is_said(tmp_path: Path, photo: np.ndarray, mo
     for options, said in (("-q 50", True), ("", False), ("-q 50 --quiet", False)):
         ran = CliRunner().invoke(app, ["encode", str(tmp_path / "a.png"), "-f", *options.split()])
         assert ran.exit_code == 0 and (note in ran.stderr) == said
+
+
+def test_an_effort_that_is_ignored_is_said(tmp_path: Path, photo: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    crop(photo).save(tmp_path / "a.png")
+    note = "vqcodec: note: model photo is not searched: --effort is ignored\n"
+    for searches, options, said in ((True, "--effort 1", False), (False, "", False), (False, "--effort 1", True)):
+        monkeypatch.setattr(vqcodec.Codec, "searches", searches)
+        ran = CliRunner().invoke(app, ["encode", str(tmp_path / "a.png"), "-f", *options.split()])
+        assert ran.exit_code == 0 and (note in ran.stderr) == said
+    assert CliRunner().invoke(app, ["encode", str(tmp_path / "a.png"), "--effort", "3"]).exit_code == 2
 
 
 def test_formats_that_cannot_hold_the_picture(run: Run, encoded: Path, tmp_path: Path) -> None:

@@ -189,6 +189,28 @@ def test_size_limit_is_checked_before_decoding(codec: vqcodec.Codec) -> None:
         codec.encode(noise(8, 8), 101)
 
 
+def test_effort_lowers_the_cost_and_files_decode_as_any(codec: vqcodec.Codec, photo: np.ndarray) -> None:
+    """Bits and error in the model's own exchange; gray and alpha go through as well."""
+    config = weights.model_config(codec.info)
+    height, width = photo.shape[:2]
+    for level in (0, 3, 7):
+        quality, costs = 100 * level / 7, []
+        for effort in (0, 1, 2):
+            data, report = codec.encode_report(photo, quality, effort=effort)
+            assert data == codec.encode(photo, quality, effort=effort, threads=1)
+            error = np.square(codec.decode(data).astype(np.float64) - photo).mean()
+            costs.append(report.model_bits + config.lambda_at(level) * height * width * error)
+        assert costs[1] < costs[0] and costs[2] < 1.001 * costs[1]
+    tiny = np.dstack([photo[:21, :35, 0], photo[:21, :35, 1]])  # gray and alpha
+    assert np.array_equal(codec.decode(codec.encode(tiny, effort=1))[..., 1], tiny[..., 1])
+
+
+@pytest.mark.parametrize("effort", [-1, 3, 1 << 40])
+def test_an_effort_that_is_none_is_refused(codec: vqcodec.Codec, effort: int) -> None:
+    with pytest.raises(errors.InvalidInputError, match="effort"):
+        codec.encode(noise(8, 8), effort=effort)
+
+
 def test_bytes_stay_within_the_promise_over_the_prior(codec: vqcodec.Codec, photo: np.ndarray) -> None:
     for quality in (0, 50, 100):
         data, report = codec.encode_report(photo, quality)

@@ -27,6 +27,7 @@ __all__ = [
     "read_alpha",
     "read_codes",
     "read_header",
+    "search",
     "synthesize",
     "verify_checksums",
     "write_file",
@@ -182,6 +183,21 @@ def synthesize(
     """Mirror of `analyze`: the uint8 (height, width, 3) pixels of int32 (n, h, w) codes for each level.
 
     The first of two levels may come alone: it gives a coarse picture of the same size.
+    """
+
+def search(
+    model: Model,
+    codes: Sequence[NDArray[np.int32]],
+    pixels: NDArray[np.uint8],
+    quality: int,
+    weight: float,
+    effort: int,
+    threads: int = 0,
+) -> list[NDArray[np.int32]]:
+    """Codes that cost fewer `bits + weight * squared error` (of 0..255, all colours) than `codes` of the pixels.
+
+    The result depends on the arguments alone, not on threads or machine; effort 0, codes of codebooks and those of
+    two levels stay as they are. Pixels are uint8 (height, width, 3), codes int32 (n, h, w).
     """
 
 def head_outputs(

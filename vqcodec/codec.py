@@ -21,6 +21,7 @@ from vqcodec.pixels import MAX_PIXELS, Picture
 from vqcodec.target import Attempt, largest_within
 
 if TYPE_CHECKING:
+    from vqcodec.config import ModelConfig
     from vqcodec.transform import Transform
 
 QUALITY_STEPS = 16  # positions of the header's quality byte between two quality levels
@@ -99,14 +100,18 @@ class Codec:
         quality: float = 50.0,
         *,
         target_bytes: int | None = None,
+        effort: int = 0,
         verify: bool = True,
         threads: int = 0,
     ) -> bytes:
         """Compress an image at quality 0..100, or into at most `target_bytes` (which then choose the quality).
 
-        With `verify` the bytes are decoded to codes and compared first.
+        An `effort` of 1 or 2 searches for codes that cost less, in bits and error, than those that are nearest to
+        the image; those of learned codebooks and of two levels are not searched for. With `verify` the bytes are
+        decoded to codes and compared first.
         """
-        return self.encode_report(image, quality, target_bytes=target_bytes, verify=verify, threads=threads)[0]
+        options = {"target_bytes": target_bytes, "effort": effort, "verify": verify, "threads": threads}
+        return self.encode_report(image, quality, **options)[0]
 
     def encode_report(
         self,
@@ -114,12 +119,13 @@ class Codec:
         quality: float = 50.0,
         *,
         target_bytes: int | None = None,
+        effort: int = 0,
         verify: bool = True,
         threads: int = 0,
     ) -> tuple[bytes, Report]:
         """`encode`, and what it came to."""
         picture = image if isinstance(image, Picture) else pixels.from_image(image)
-        attempt = self._attempts(picture, threads)
+        attempt = self._attempts(picture, effort, threads)
         if target_bytes is None:
             found = attempt(self.position(quality), 0)
         else:
@@ -130,13 +136,16 @@ class Codec:
         height, width = picture.pixels.shape[:2]
         return found.data, Report(width, height, len(found.data), found.bits, self.model_id, quality)
 
-    def _attempts(self, picture: Picture, threads: int) -> Callable[[int, int], Attempt]:
+    def _attempts(self, picture: Picture, effort: int, threads: int) -> Callable[[int, int], Attempt]:
         """What encodes a picture at a quality position with a dead zone."""
         height, width = picture.pixels.shape[:2]
         alpha = None if picture.alpha is None else pixels.alpha_to_bytes(picture.alpha)
 
         def attempt(position: int, dead_zone: int) -> Attempt:
             codes = self._analyze(picture.pixels, position, dead_zone, threads)
+            if effort:
+                weight = self._lambda(position) / 3.0
+                codes = _core.search(self._model, codes, picture.pixels, position, weight, effort, threads)
             data, bits = _core.write_file(self._model, width, height, position, codes, picture.gray, alpha, threads)
             return Attempt(position, codes, data, bits)
 
@@ -170,6 +179,19 @@ class Codec:
     ) -> list[np.ndarray]:
         """Codes of a file's first `levels` (0: all), exactly as encoded."""
         return _core.read_codes(self._model, data, max_pixels, threads, levels)
+
+    @property
+    def searches(self) -> bool:
+        """Whether an `effort` changes anything: codes are numbers, not indices of codebooks, on one level."""
+        return self._config.quantizer == "grid" and not self._config.coarse_slices
+
+    @cached_property
+    def _config(self) -> ModelConfig:
+        return weights.model_config(self.info)
+
+    def _lambda(self, position: int) -> float:
+        """Bits that a pixel's error is worth, mean over its colours of squares of 0..255."""
+        return float(self._config.lambda_at(position / QUALITY_STEPS))
 
     def position(self, quality: float) -> int:
         """The header's quality byte for a quality of 0..100."""

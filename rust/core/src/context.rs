@@ -103,6 +103,16 @@ impl ContextPrior {
         self.channels
     }
 
+    /// The slices in coding order.
+    pub(crate) fn slices(&self) -> &[Slice] {
+        &self.slices
+    }
+
+    /// Whether the codes are numbers, not indices.
+    pub(crate) fn is_over_numbers(&self) -> bool {
+        matches!(self.head, Head::Logistic)
+    }
+
     /// Shape of the features that coding a tile of `height x width` keeps: channels, rows, columns.
     pub fn features_shape(&self, height: usize, width: usize) -> [usize; 3] {
         let [rows, columns] = FeatureGrid::size(height, width);

@@ -5,7 +5,7 @@
 //! any order of summation, vector width or number of threads gives the same numbers.
 
 use crate::error::{Error, Result};
-use crate::kernels::{Kernel, Matrix, Rounding};
+use crate::kernels::{Kernel, Matrix, Rounding, TILE};
 
 /// Largest activation: what hidden layers are clamped to.
 pub const MAX_ACTIVATION: i32 = 32767;
@@ -62,6 +62,12 @@ impl Layer {
     /// Number of outputs.
     pub fn rows(&self) -> usize {
         self.weights.rows()
+    }
+
+    /// What an output changes by when an input does: the weight, shifted.
+    pub fn coefficient(&self, row: usize, column: usize) -> f32 {
+        let shift = self.rounding[row / TILE].shift(row % TILE);
+        f32::from(self.weights.at(row, column)) / (1_u32 << shift) as f32
     }
 
     /// Number of inputs.

@@ -6,6 +6,7 @@ use crate::error::{Error, Result};
 use crate::limits::Limits;
 use crate::model::Model;
 use crate::prior::Prior;
+use crate::search::{self, Goal, PASSES};
 use crate::threads::with_threads;
 use crate::transform::Transform;
 
@@ -23,9 +24,7 @@ pub fn analyze(
     for shape in shapes(model, [height, width]) {
         Limits::default().check_codes(shape)?;
     }
-    if height.checked_mul(width).and_then(|size| size.checked_mul(3)) != Some(pixels.len()) {
-        return Err(Error::InvalidInput(format!("the pixels are not {height} x {width} x 3")));
-    }
+    check_pixels(pixels, [height, width])?;
     with_threads(threads, || transform.analyze(pixels, (height, width), quality, dead_zone))?
 }
 
@@ -39,14 +38,38 @@ pub fn synthesize(
     threads: usize,
 ) -> Result<Vec<u8>> {
     let transform = check(model, [height, width], quality)?;
-    let shapes = shapes(model, [height, width]);
-    let given: Vec<_> = codes.iter().map(CodeGrid::shape).collect();
-    if given.is_empty() || !shapes.starts_with(&given) {
-        return Err(Error::InvalidInput(format!(
-            "codes of {given:?} are not those of a {width}x{height} picture, {shapes:?}"
-        )));
-    }
+    check_shapes(model, codes, [height, width])?;
     with_threads(threads, || transform.synthesize(codes, height, width, quality))?
+}
+
+/// Codes that cost fewer `bits + weight * squared error` than the given ones of a picture, found
+/// with some `effort`: 0 gives them back, more takes longer. Codes of codebooks and of more than
+/// one level stay as they are.
+pub fn search(
+    model: &Model,
+    codes: Vec<CodeGrid>,
+    goal: Goal,
+    effort: usize,
+    threads: usize,
+) -> Result<Vec<CodeGrid>> {
+    let transform = check(model, goal.size, goal.quality)?;
+    check_pixels(goal.pixels, goal.size)?;
+    check_shapes(model, &codes, goal.size)?;
+    if !(goal.weight > 0.0 && goal.weight < 1e6) {
+        return Err(Error::InvalidInput(format!("an error cannot be worth {} bits", goal.weight)));
+    }
+    if effort >= PASSES.len() {
+        let most = PASSES.len() - 1;
+        return Err(Error::InvalidInput(format!("there is no such effort: the most is {most}")));
+    }
+    match <[CodeGrid; 1]>::try_from(codes) {
+        Ok([codes]) if effort > 0 && model.prior.is_over_numbers() => {
+            let found = || search::search(model, transform, goal, codes, PASSES[effort]);
+            Ok(vec![with_threads(threads, found)??])
+        }
+        Ok(codes) => Ok(codes.into()),
+        Err(codes) => Ok(codes),
+    }
 }
 
 /// The shapes of a picture's codes, coarse to fine.
@@ -56,6 +79,25 @@ fn shapes(model: &Model, [height, width]: [usize; 2]) -> Vec<[usize; 3]> {
         [prior.variables(), positions(height), positions(width)]
     };
     model.levels().map(shape).collect()
+}
+
+fn check_pixels(pixels: &[u8], [height, width]: [usize; 2]) -> Result<()> {
+    if height.checked_mul(width).and_then(|size| size.checked_mul(3)) != Some(pixels.len()) {
+        return Err(Error::InvalidInput(format!("the pixels are not {height} x {width} x 3")));
+    }
+    Ok(())
+}
+
+/// The codes must be those of a picture of that size, of all levels or of the first ones.
+fn check_shapes(model: &Model, codes: &[CodeGrid], [height, width]: [usize; 2]) -> Result<()> {
+    let shapes = shapes(model, [height, width]);
+    let given: Vec<_> = codes.iter().map(CodeGrid::shape).collect();
+    if given.is_empty() || !shapes.starts_with(&given) {
+        return Err(Error::InvalidInput(format!(
+            "codes of {given:?} are not those of a {width}x{height} picture, {shapes:?}"
+        )));
+    }
+    Ok(())
 }
 
 fn check(model: &Model, [height, width]: [usize; 2], quality: u8) -> Result<&Transform> {

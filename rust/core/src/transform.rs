@@ -11,6 +11,8 @@
 //!
 //! [coarse]: crate::coarse
 
+use std::sync::OnceLock;
+
 use rayon::prelude::*;
 
 use crate::coarse::Coarse;
@@ -18,6 +20,7 @@ use crate::codes::{CodeGrid, Tile, tiles};
 use crate::conv::{Conv, Grid, Scratch};
 use crate::error::Result;
 use crate::gain::Gain;
+use crate::gradient::Backward;
 use crate::kernels::Kernel;
 use crate::latents::{Head, Window, activations};
 use crate::quantizer::Quantizer;
@@ -28,7 +31,7 @@ use crate::trunk::{Op, reach, run};
 pub const CORE: usize = 128;
 
 /// Fractional bits of the pixels that the synthesis gives.
-const PIXEL_BITS: u32 = 6;
+pub(crate) const PIXEL_BITS: u32 = 6;
 
 /// Colours of a pixel.
 pub const COLOURS: usize = 3;
@@ -83,14 +86,16 @@ fn margin(pixels: usize, stride: usize) -> usize {
 #[derive(Debug, Clone)]
 pub struct Transform {
     analysis: Analysis,
-    synthesis: Synthesis,
+    pub(crate) synthesis: Synthesis,
     quantizer: Quantizer,
     coarse: Option<Coarse>,
     /// Codes of a position.
     variables: usize,
     /// Pixels from one position to the next.
-    stride: usize,
-    kernel: Kernel,
+    pub(crate) stride: usize,
+    pub(crate) kernel: Kernel,
+    /// Made when it is first needed.
+    backward: OnceLock<Backward>,
 }
 
 impl Transform {
@@ -108,11 +113,21 @@ impl Transform {
         if let Some(coarse) = &coarse {
             check_coarse(coarse, &analysis, &synthesis, stride)?;
         }
-        Ok(Self { analysis, synthesis, quantizer, coarse, variables, stride, kernel })
+        let backward = OnceLock::new();
+        Ok(Self { analysis, synthesis, quantizer, coarse, variables, stride, kernel, backward })
     }
 
     pub(crate) fn with_kernel(self, kernel: Kernel) -> Self {
         Self { kernel, ..self }
+    }
+
+    /// The way back through the synthesis.
+    pub(crate) fn backward(&self) -> Result<&Backward> {
+        if let Some(backward) = self.backward.get() {
+            return Ok(backward);
+        }
+        let backward = Backward::new(&self.synthesis)?;
+        Ok(self.backward.get_or_init(|| backward))
     }
 
     /// The codes of `(height, width, 3)` pixels at a quality position, coarse to fine, with the dead
@@ -190,7 +205,7 @@ impl Transform {
 
     /// The activations of a region for the synthesis trunk and skip: those of the fine codes, 0
     /// without them, and what the coarse ones foretell.
-    fn inputs(
+    pub(crate) fn inputs(
         &self,
         codes: &[CodeGrid],
         region: Tile,
@@ -269,7 +284,7 @@ fn centred(pixels: &[u8], (height, width): (usize, usize), region: Tile, stride:
 }
 
 /// A rectangle with a margin around it, inside a grid of `rows x columns`.
-fn grow(core: Tile, margin: usize, rows: usize, columns: usize) -> Tile {
+pub(crate) fn grow(core: Tile, margin: usize, rows: usize, columns: usize) -> Tile {
     let (y, x) = (core.y.saturating_sub(margin), core.x.saturating_sub(margin));
     let bottom = (core.y + core.height + margin).min(rows);
     let right = (core.x + core.width + margin).min(columns);

@@ -32,7 +32,7 @@ pub fn run(trunk: &[Op], kernel: Kernel, input: &Grid, quality: u8) -> Grid {
 }
 
 /// Activations times the gain of their channel.
-fn multiply(input: &Grid, gains: &[i64]) -> Grid {
+pub fn multiply(input: &Grid, gains: &[i64]) -> Grid {
     let mut output = input.clone();
     output.values.par_chunks_exact_mut(gains.len()).for_each(|values| {
         for (value, gain) in values.iter_mut().zip(gains) {

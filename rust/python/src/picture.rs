@@ -3,6 +3,7 @@
 use numpy::PyArray3;
 use pyo3::prelude::*;
 use vqcodec_core::picture;
+use vqcodec_core::search::Goal;
 
 use crate::arrays::{code_grids, copy, to_arrays, to_pixels};
 use crate::errors::{invalid_input, to_python};
@@ -45,4 +46,30 @@ pub fn synthesize<'py>(
     let size = [height, width];
     let pixels = py.detach(|| picture::synthesize(&model.0, &codes, size, quality, threads));
     to_pixels(py, size, pixels.map_err(to_python)?)
+}
+
+/// See `_core.pyi`.
+#[pyfunction]
+#[pyo3(signature = (model, codes, pixels, quality, weight, effort, threads = 0))]
+#[expect(clippy::too_many_arguments, reason = "keyword arguments in Python")]
+pub fn search<'py>(
+    py: Python<'py>,
+    model: &Model,
+    codes: &Bound<'py, PyAny>,
+    pixels: &Bound<'py, PyAny>,
+    quality: u8,
+    weight: f64,
+    effort: i64,
+    threads: i64,
+) -> PyResult<Vec<Bound<'py, PyArray3<i32>>>> {
+    let codes = code_grids(codes)?;
+    let ([height, width, colours], pixels) = copy::<u8, 3>("pixels", "(h, w, 3)", pixels)?;
+    if colours != 3 {
+        return Err(invalid_input(format!("pixels: expected 3 colours, not {colours}")));
+    }
+    let threads = thread_count(threads)?;
+    let effort = usize::try_from(effort).unwrap_or(usize::MAX); // refused there
+    let goal = Goal { pixels: &pixels, size: [height, width], quality, weight };
+    let codes = py.detach(|| picture::search(&model.0, codes, goal, effort, threads));
+    to_arrays(py, codes.map_err(to_python)?)
 }

@@ -69,6 +69,12 @@ impl Matrix {
         self.columns
     }
 
+    /// One weight.
+    pub fn at(&self, row: usize, column: usize) -> i16 {
+        let pairs = self.stride() / 2;
+        self.lines[row / TILE * pairs + column / 2].0[row % TILE][column % 2]
+    }
+
     /// Numbers from one vector of inputs to the next: `columns` rounded up to an even number.
     pub fn stride(&self) -> usize {
         self.columns.next_multiple_of(2)
@@ -100,6 +106,11 @@ impl Rounding {
             tile
         };
         shifts.chunks(TILE).map(tile).collect()
+    }
+
+    /// The shift of one output.
+    pub fn shift(&self, output: usize) -> i32 {
+        self.shifts[output]
     }
 }
 

@@ -1,0 +1,129 @@
+//! What codes and their neighbours on the number line would cost, where all others stay as they are.
+
+use rayon::prelude::*;
+
+use crate::codes::CodeGrid;
+use crate::context::ContextPrior;
+use crate::distribution::{Distribution, PRECISION};
+use crate::entropy::SymbolCoder;
+use crate::error::{Error, Result};
+use crate::logistic::Logistic;
+use crate::prior::Prior;
+
+/// Fractional bits of a length.
+pub const LENGTH_BITS: u32 = 16;
+
+/// The length of what no file can hold.
+pub const NEVER: i32 = 1 << 28;
+
+/// `log2(1 + i / 256)` in 2^-16, rounded down.
+const LOG2: [i32; 257] = {
+    let mut table = [0; 257];
+    let mut index = 0;
+    while index < 256 {
+        let mut mantissa = (256 + index as u64) << 23; // 31 fractional bits, within 1..2
+        let mut bit = 0;
+        while bit < LENGTH_BITS {
+            mantissa = (mantissa * mantissa) >> 31;
+            let above = mantissa >> 32;
+            table[index] = table[index] << 1 | above as i32;
+            mantissa >>= above;
+            bit += 1;
+        }
+        index += 1;
+    }
+    table[256] = 1 << LENGTH_BITS;
+    table
+};
+
+/// `log2(number)` of a positive number in 2^-16, to about 2^-15: integers, so that it is the same everywhere.
+fn log2(number: u32) -> i32 {
+    let octave = number.ilog2();
+    let fraction = (number << (31 - octave)) & (u32::MAX >> 1);
+    let (index, rest) = ((fraction >> 23) as usize, (fraction & 0x7f_ffff) as i64);
+    let slope = i64::from(LOG2[index + 1] - LOG2[index]);
+    ((octave as i32) << LENGTH_BITS) + LOG2[index] + ((slope * rest) >> 23) as i32
+}
+
+/// Sums the lengths of symbols, in 2^-16 bit.
+#[derive(Default)]
+struct Sum(i64);
+
+impl SymbolCoder for Sum {
+    fn code(&mut self, symbol: i32, distribution: &impl Distribution) -> Result<i32> {
+        let interval = distribution.interval(symbol);
+        let interval =
+            interval.ok_or_else(|| Error::InvalidInput(format!("no symbol {symbol}")))?;
+        self.0 += i64::from(((PRECISION as i32) << LENGTH_BITS) - log2(interval.width));
+        Ok(symbol)
+    }
+}
+
+/// The length of one code.
+fn length(logistic: &Logistic, code: i32) -> Result<i32> {
+    if i16::try_from(code).is_err() {
+        return Ok(NEVER);
+    }
+    let mut sum = Sum::default();
+    logistic.code(code, &mut sum)?;
+    Ok(sum.0 as i32) // an escape takes 24 bits and two for each of the offset
+}
+
+/// The length of a tile's codes as they are written, with a prior that adapts, in 2^-16 bit.
+pub fn written_length(prior: &ContextPrior, mut codes: CodeGrid, quality: u8) -> Result<i64> {
+    let mut sum = Sum::default();
+    prior.code(&mut codes, None, quality, true, &mut sum)?;
+    Ok(sum.0)
+}
+
+/// For each code of a tile, `(height, width, variables)`, the lengths of one below it, of itself
+/// and of one above it in 2^-16 bit. The prior is one over numbers, and does not adapt.
+pub fn lengths(prior: &ContextPrior, codes: &CodeGrid, quality: u8) -> Result<Vec<[i32; 3]>> {
+    let [variables, height, width] = codes.shape();
+    let features = prior.features(codes, None)?;
+    let steps: Vec<_> = prior
+        .slices()
+        .iter()
+        .enumerate()
+        .flat_map(|(index, slice)| (0..slice.steps.len()).map(move |step| (index, step)))
+        .collect();
+    let of_step = |(index, step): (usize, usize)| {
+        let slice = &prior.slices()[index];
+        let (outputs, columns) = prior.head_outputs(&features, quality, (index, step))?;
+        let positions = slice.steps[step].pattern.positions(height, width);
+        let mut found = Vec::with_capacity(outputs.len() / 2);
+        for ((y, x), outputs) in positions.zip(outputs.chunks_exact(columns)) {
+            let (means, classes) = outputs.split_at(columns / 2);
+            for ((variable, &mean), &class) in slice.variables.clone().zip(means).zip(classes) {
+                let (logistic, code) = (Logistic::new(mean, class), codes.at(variable, y, x));
+                let around = [code - 1, code, code + 1].map(|code| length(&logistic, code));
+                let [below, own, above] = around;
+                found.push([below?, own?, above?]);
+            }
+        }
+        Ok((index, step, found))
+    };
+    let mut all = vec![[0; 3]; variables * height * width];
+    for (index, step, found) in steps.into_par_iter().map(of_step).collect::<Result<Vec<_>>>()? {
+        let slice = &prior.slices()[index];
+        let positions = slice.steps[step].pattern.positions(height, width);
+        for ((y, x), found) in positions.zip(found.chunks_exact(slice.variables.len())) {
+            all[(y * width + x) * variables..][slice.variables.clone()].copy_from_slice(found);
+        }
+    }
+    Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn logarithms() {
+        for number in (1..1 << 24).step_by(1237).chain([1, 2, 3, 1 << 24]) {
+            let exact = f64::from(number).log2();
+            let found = f64::from(log2(number)) / 65536.0;
+            assert!((found - exact).abs() < 1.0 / 16384.0, "log2({number}) = {exact}: {found}");
+        }
+    }
+}
