@@ -55,7 +55,7 @@ def main() -> None:
         source, coded, shown = (Path(folder) / name for name in ("in.ppm", "in.vqc", "out.ppm"))
         Image.fromarray(pixels).save(source)
         steps = {
-            "encode": run("encode", source, "-q", options.quality, "-o", coded, "--quiet"),
+            "encode": run("encode", source, "--effort", "0", "-q", options.quality, "-o", coded, "--quiet"),
             "decode": run("decode", coded, "-o", shown, "--quiet"),
         }
         with Image.open(shown) as image:

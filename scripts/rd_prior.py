@@ -46,7 +46,7 @@ def code_costs(
         codes = [codec.codes(data) for data in encoded]
         others = codes
         if fit_photos is not None:
-            others = [codec.codes(codec.encode(pixels, quality, verify=False)) for pixels in fit_photos]
+            others = [codec.codes(codec.encode(pixels, quality, effort=0, verify=False)) for pixels in fit_photos]
         static = _static_payloads(codes, others, leave_one_out=fit_photos is None)
         for (name, _), data, grids, static_payload in zip(photos, encoded, codes, static, strict=True):
             entropies = _entropy_bytes(codec, quality, grids)

@@ -3,7 +3,7 @@
     python scripts/speed.py FOLDER [--images N] [--rounds N] [--scaling] [--output scripts/results/speed.json]
 
 Whole processes, calls within one process for each kernel and number of threads, batches, and pictures of growing
-size. Contestants take turns at each picture, so that a busy machine slows all alike; figures are medians. Ends with
+size; vqcodec at `--effort 0`. Contestants take turns at each picture, so that a busy machine slows all alike; figures are medians. Ends with
 an error where .vqc bytes or decoded pixels differ between kernels, numbers of threads or ways of asking. Writes JSON
 with a plot beside it as PNG and SVG, and prints Markdown tables. Needs the extra `bench` and Linux or macOS.
 """
@@ -98,7 +98,9 @@ def measure_batches(samples: Samples, run: Worker, quality: int, pictures: list[
             [(folder / picture.name).with_suffix(suffix) for picture in pictures] for suffix in (".vqc", ".ppm")
         )
         common = ["--quiet", "-f", "-j", jobs, "--output-dir", folder]
-        samples["encode", str(jobs)].append(run.run(*VQCODEC, "encode", *common, "-q", quality, *pictures))
+        samples["encode", str(jobs)].append(
+            run.run(*VQCODEC, "encode", *common, "--effort", 0, "-q", quality, *pictures)
+        )
         samples["decode", str(jobs)].append(run.run(*VQCODEC, "decode", *common, "--format", "ppm", *coded))
         for pair in zip(coded, shown, strict=True):
             identity.check_files(*pair, by=f"a batch with -j {jobs}")
@@ -114,7 +116,7 @@ def measure_size(
     encoded, decoded = [], []
     for threads in [0] * rounds + [1] * (megapixels <= ALONE_UP_TO):
         common = ["--quiet", "-f", "-j", threads, "-o"]
-        encoded.append(run.run(*VQCODEC, "encode", source, "-q", quality, *common, coded))
+        encoded.append(run.run(*VQCODEC, "encode", source, "--effort", 0, "-q", quality, *common, coded))
         decoded.append(run.run(*VQCODEC, "decode", coded, *common, shown))
         identity.check_files(coded, shown, by=f"a process with -j {threads}")
     size = {"megapixels": round(pixels[..., 0].size / 1e6, 4), "bytes": coded.stat().st_size}

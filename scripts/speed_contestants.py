@@ -106,7 +106,7 @@ def commands(contestant: Contestant, picture: Path) -> dict[tuple[str, str], lis
         coded = picture.with_suffix(".vqc")
         decode = [*VQCODEC, "decode", coded, "--quiet", "-f", "-o"]
         return {
-            ("encode", name): [*VQCODEC, "encode", picture, "--quiet", "-f", "-q", quality, "-o", coded],
+            ("encode", name): [*VQCODEC, "encode", picture, "--quiet", "-f", "--effort", 0, "-q", quality, "-o", coded],
             ("decode", name): [*decode, shown],
             ("decode", f"{name} to PNG"): [*decode, png],
         }

@@ -46,7 +46,7 @@ def vqcodec(model: str) -> Answering:
 
     def encode(picture: str, quality: float, threads: int) -> Answer:
         pixels = pixels_of(picture)
-        answer, data = timed(lambda: codec.encode(pixels, quality, threads=threads))
+        answer, data = timed(lambda: codec.encode(pixels, quality, effort=0, threads=threads))
         answer["pixels"] = pixels[..., 0].size
         steps = {"analysis": "analyze", "coding": "write_file", "verification": "read_codes"}
         return {**answer, **split(steps, spent), "data": data.hex(), "digest": digest(data)}

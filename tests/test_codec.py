@@ -51,8 +51,8 @@ def test_photo_survives_with_less_error_at_higher_quality(codec: vqcodec.Codec, 
 @pytest.mark.parametrize("size", SIZES, ids=lambda s: f"{s[0]}x{s[1]}")
 def test_any_size_round_trips_with_any_number_of_threads(codec: vqcodec.Codec, size: tuple[int, int]) -> None:
     image = noise(*size)
-    data = codec.encode(image, 40, threads=1)
-    assert codec.encode(image, 40, threads=3) == data
+    data = codec.encode(image, 40, effort=0, threads=1)
+    assert codec.encode(image, 40, effort=0, threads=3) == data
     shown = codec.decode(data, threads=1)
     assert shown.shape == image.shape
     assert np.array_equal(codec.decode(data, threads=2), shown)
@@ -119,7 +119,7 @@ def test_torch_and_windows_show_the_same_picture(codec: vqcodec.Codec, photo: np
 def test_torch_transform_gives_nearly_the_same_codes_and_pixels(codec: vqcodec.Codec, photo: np.ndarray) -> None:
     transform = Transform(weights.load_networks(codec.info))
     for quality in (0, 50, 100):
-        data = codec.encode(photo, quality)
+        data = codec.encode(photo, quality, effort=0)
         codes, position = codec.codes(data), codec.position(quality) / 16
         assert np.mean(transform.analyze(photo, position)[0] != codes[0]) < 2e-3
         difference = transform.synthesize(codes, photo.shape[:2], position).astype(int) - codec.decode(data)

@@ -12,21 +12,24 @@ from hypothesis import strategies as st
 
 import vqcodec
 from vqcodec.errors import InvalidInputError
-from vqcodec.target import CLOSE, WIDEST, Attempt, largest_within
+from vqcodec.target import CLOSE, CLOSE_ENOUGH, WIDEST, Attempt, largest_within, searched_within
 
 POSITIONS = 113
 
 
 class Rising:
-    """Files that grow by `growth` from one position to the next, and shrink by a tenth over all dead zones."""
+    """Files that grow by `growth` from one position to the next, and shrink by a tenth over all dead zones.
 
-    def __init__(self, smallest: int, growth: float) -> None:
-        self.smallest, self.growth, self.tries = smallest, growth, 0
+    An effort changes their sizes by the factor `change`.
+    """
 
-    def __call__(self, position: int, dead_zone: int) -> Attempt:
+    def __init__(self, smallest: int, growth: float, change: float = 1.0) -> None:
+        self.smallest, self.growth, self.change, self.tries = smallest, growth, change, 0
+
+    def __call__(self, position: int, dead_zone: int, effort: int = 0) -> Attempt:
         self.tries += 1
-        size = round(self.smallest * self.growth**position * (1.0 - 0.1 * dead_zone / WIDEST))
-        return Attempt(position, [], bytes(size), 8.0 * size)
+        size = round(self.smallest * self.growth**position * (1.0 - 0.1 * dead_zone / WIDEST) * self.change**effort)
+        return Attempt(position, dead_zone, [], bytes(size), 8.0 * size)
 
 
 @given(st.integers(400, 5000), st.floats(1.005, 1.05), st.floats(0.0, 1.0))
@@ -38,6 +41,20 @@ def test_the_largest_that_fits(smallest: int, growth: float, where: float) -> No
     size = len(largest_within(attempt, POSITIONS, target).data)
     assert (CLOSE - 0.005) * target - 2 <= size <= target
     assert attempt.tries <= 14
+
+
+@given(st.integers(400, 5000), st.floats(1.005, 1.05), st.floats(0.05, 0.9), st.floats(0.93, 1.03))
+def test_the_largest_that_fits_after_a_search(smallest: int, growth: float, where: float, change: float) -> None:
+    attempt = Rising(smallest, growth, change)
+    largest = len(attempt(POSITIONS - 1, 0).data)
+    target = round(smallest * (largest / smallest) ** where)
+    found = searched_within(attempt, POSITIONS, target, 1)
+    size = len(found.data)
+    assert size <= target
+    if 1.1 * smallest < target < 0.9 * largest:
+        assert size >= (CLOSE_ENOUGH - 0.005) * target - 2
+        assert size == len(attempt(found.position, found.dead_zone, 1).data)  # a searched one
+    assert searched_within(attempt, POSITIONS, target, 0) == largest_within(attempt, POSITIONS, target)
 
 
 def test_limits_of_the_target() -> None:

@@ -58,7 +58,7 @@ Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="Encode the i
 TargetBytes = Annotated[int | None, typer.Option(min=1, help="Best quality whose file has at most so many bytes.")]
 TargetRate = Annotated[float | None, typer.Option("--target-bpp", help="The same in bits per pixel.")]
 Quality = Annotated[float | None, typer.Option("--quality", "-q", help="0 (smallest) to 100 (best), else 50.")]
-Effort = Annotated[int, typer.Option(min=0, max=2, help="Time for smaller files: 0 (none) to 2 (most).")]
+Effort = Annotated[int | None, typer.Option(min=0, max=2, help="Time for smaller files: 0, 1 (default) or 2.")]
 NoVerify = Annotated[bool, typer.Option("--no-verify", help="Skip decoding what was encoded.")]
 Levels = Annotated[int, typer.Option(min=0, max=4, help="Levels of a hierarchy to decode; 0 is all.")]
 Format = Annotated[str | None, typer.Option(help="Image format: png (default), webp, tiff, bmp, ppm, jpg.")]
@@ -73,7 +73,7 @@ def encode(
     target_bytes: TargetBytes = None,
     target_rate: TargetRate = None,
     model: Annotated[str, typer.Option(help="Built-in model by name, or a model file.")] = "photo",
-    effort: Effort = 0,
+    effort: Effort = None,
     device: Device = "cpu",
     recursive: Recursive = False,
     threads: Threads = 0,
@@ -101,7 +101,10 @@ def encode(
     if effort and not codec.searches and not quiet:
         say("note", f"model {codec.name} is not searched: --effort is ignored")
     level = 50.0 if quality is None else quality
+    from vqcodec.codec import DEFAULT_EFFORT
     from vqcodec.pixels import open_image
+
+    chosen = DEFAULT_EFFORT if effort is None else effort
 
     def work(job: Job, threads: int) -> tuple[tuple[str, ...], Report]:
         _prepare(job, force, output_dir)
@@ -110,7 +113,7 @@ def encode(
         if target_rate is not None:
             target = math.floor(target_rate * picture.pixels[..., 0].size / 8)
         data, report = codec.encode_report(
-            picture, level, target_bytes=target, effort=effort, verify=not no_verify, threads=threads
+            picture, level, target_bytes=target, effort=chosen, verify=not no_verify, threads=threads
         )
         _write(job, data, force=force, reread=not no_verify)
         return picture.notes, report

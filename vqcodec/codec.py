@@ -18,12 +18,13 @@ from PIL import Image
 from vqcodec import _core, pixels, weights
 from vqcodec.errors import CorruptedError, InvalidInputError
 from vqcodec.pixels import MAX_PIXELS, Picture
-from vqcodec.target import Attempt, largest_within
+from vqcodec.target import Attempt, searched_within
 
 if TYPE_CHECKING:
     from vqcodec.config import ModelConfig
     from vqcodec.transform import Transform
 
+DEFAULT_EFFORT = 1  # the most that takes under 2 s for a picture of 768x512 on two cores
 QUALITY_STEPS = 16  # positions of the header's quality byte between two quality levels
 
 
@@ -100,18 +101,19 @@ class Codec:
         quality: float = 50.0,
         *,
         target_bytes: int | None = None,
-        effort: int = 0,
+        effort: int = DEFAULT_EFFORT,
         verify: bool = True,
         threads: int = 0,
     ) -> bytes:
         """Compress an image at quality 0..100, or into at most `target_bytes` (which then choose the quality).
 
-        An `effort` of 1 or 2 searches for codes that cost less, in bits and error, than those that are nearest to
-        the image; those of learned codebooks and of two levels are not searched for. With `verify` the bytes are
-        decoded to codes and compared first.
+        An `effort` of 1 or 2 searches for codes that cost less, in bits and error, than those nearest to the image,
+        which an effort of 0 takes; those of learned codebooks and of two levels are not searched for. With `verify`
+        the bytes are decoded to codes and compared first.
         """
-        options = {"target_bytes": target_bytes, "effort": effort, "verify": verify, "threads": threads}
-        return self.encode_report(image, quality, **options)[0]
+        return self.encode_report(
+            image, quality, target_bytes=target_bytes, effort=effort, verify=verify, threads=threads
+        )[0]
 
     def encode_report(
         self,
@@ -119,35 +121,35 @@ class Codec:
         quality: float = 50.0,
         *,
         target_bytes: int | None = None,
-        effort: int = 0,
+        effort: int = DEFAULT_EFFORT,
         verify: bool = True,
         threads: int = 0,
     ) -> tuple[bytes, Report]:
         """`encode`, and what it came to."""
         picture = image if isinstance(image, Picture) else pixels.from_image(image)
-        attempt = self._attempts(picture, effort, threads)
+        attempt = self._attempts(picture, threads)
         if target_bytes is None:
-            found = attempt(self.position(quality), 0)
+            found = attempt(self.position(quality), 0, effort)
         else:
-            found = largest_within(attempt, self._positions, target_bytes)
+            found = searched_within(attempt, self._positions, target_bytes, effort)
             quality = 100.0 * found.position / max(self._positions - 1, 1)
         if verify:
             self._verify(found.data, found.codes, picture.alpha, threads)
         height, width = picture.pixels.shape[:2]
         return found.data, Report(width, height, len(found.data), found.bits, self.model_id, quality)
 
-    def _attempts(self, picture: Picture, effort: int, threads: int) -> Callable[[int, int], Attempt]:
-        """What encodes a picture at a quality position with a dead zone."""
+    def _attempts(self, picture: Picture, threads: int) -> Callable[[int, int, int], Attempt]:
+        """What encodes a picture at a quality position with a dead zone and an effort."""
         height, width = picture.pixels.shape[:2]
         alpha = None if picture.alpha is None else pixels.alpha_to_bytes(picture.alpha)
 
-        def attempt(position: int, dead_zone: int) -> Attempt:
+        def attempt(position: int, dead_zone: int, effort: int) -> Attempt:
             codes = self._analyze(picture.pixels, position, dead_zone, threads)
             if effort:
                 weight = self._lambda(position) / 3.0
                 codes = _core.search(self._model, codes, picture.pixels, position, weight, effort, threads)
             data, bits = _core.write_file(self._model, width, height, position, codes, picture.gray, alpha, threads)
-            return Attempt(position, codes, data, bits)
+            return Attempt(position, dead_zone, codes, data, bits)
 
         return attempt
 

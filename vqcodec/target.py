@@ -14,14 +14,17 @@ import numpy as np
 from vqcodec.errors import InvalidInputError
 
 CLOSE = 0.99  # of the target: good enough
+CLOSE_ENOUGH = 0.975  # after a search, which cannot be aimed so well
+SEARCHES = 4
 WIDEST = 96  # dead zone in 1/256: shrinks a file by 10 % and more
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """One way to encode a picture: `position` of the quality, `codes` and the whole file; `bits` of their entropy."""
+    """One way to encode a picture: `position` of the quality, `dead_zone`, `codes`, file; `bits` of their entropy."""
 
     position: int
+    dead_zone: int
     codes: list[np.ndarray]
     data: bytes
     bits: float
@@ -54,3 +57,31 @@ def largest_within(attempt: Callable[[int, int], Attempt], positions: int, targe
     above = best.position + 1
     between = fitting(lambda step: attempt(above, WIDEST - step), WIDEST)
     return max((one for one in (best, between) if one), key=lambda one: len(one.data))
+
+
+def searched_within(
+    attempt: Callable[[int, int, int], Attempt], positions: int, target_bytes: int, effort: int
+) -> Attempt:
+    """`largest_within` for attempts of an effort as well, whose search for codes moves a size by some per cent.
+
+    A search takes too long to be made at every size: each follows a plain attempt that the last one helped to aim.
+    """
+
+    def plain(position: int, dead_zone: int) -> Attempt:
+        return attempt(position, dead_zone, 0)
+
+    start = largest_within(plain, positions, target_bytes)
+    searched: list[Attempt] = []
+    for _ in range(SEARCHES if effort else 0):
+        found = attempt(start.position, start.dead_zone, effort)
+        size = len(found.data)
+        if size <= target_bytes:
+            searched.append(found)
+            if size >= CLOSE_ENOUGH * target_bytes or start.position == positions - 1:
+                break
+        aim = int(len(start.data) * CLOSE * target_bytes / size)
+        try:
+            start = largest_within(plain, positions, aim)
+        except InvalidInputError:  # no plain file is so small
+            break
+    return max(searched or [start], key=lambda one: len(one.data))
