@@ -3,9 +3,10 @@
     python scripts/speed.py FOLDER [--images N] [--rounds N] [--scaling] [--output scripts/results/speed.json]
 
 Whole processes, calls within one process for each kernel and number of threads, batches, and pictures of growing
-size; vqcodec at `--effort 0`. Contestants take turns at each picture, so that a busy machine slows all alike; figures are medians. Ends with
-an error where .vqc bytes or decoded pixels differ between kernels, numbers of threads or ways of asking. Writes JSON
-with a plot beside it as PNG and SVG, and prints Markdown tables. Needs the extra `bench` and Linux or macOS.
+size; vqcodec at `--effort 0`. Contestants take turns at each picture, so that a busy machine slows all alike; figures
+are medians. Ends with an error where .vqc bytes or decoded pixels differ between kernels, numbers of threads or ways
+of asking. Writes JSON with a plot beside it as PNG and SVG, and prints Markdown tables. Needs the extra `bench` and
+Linux or macOS.
 """
 
 from __future__ import annotations
