@@ -43,6 +43,7 @@ def main() -> None:
     parser.add_argument("data", type=Path, help="folder with train-photos, train-exact and val-photos")
     parser.add_argument("--output", type=Path, default=Path("runs/photo"))
     parser.add_argument("--steps", type=int, default=20_000, help="optimiser steps in all")
+    parser.add_argument("--from", dest="start_from", help="model whose weights to start from, say photo")
     parser.add_argument("--batch", type=int, default=64 if torch.cuda.is_available() else 8)
     parser.add_argument("--checkpoint-steps", type=int, default=500)
     options = parser.parse_args()
@@ -55,6 +56,8 @@ def main() -> None:
         *("--batch", str(options.batch), "--checkpoint-steps", str(options.checkpoint_steps)),
         *("--steps", str(options.steps)),
     ]
+    if options.start_from:
+        command += ["--from", options.start_from]
     environment = os.environ | ({} if cuda else {"OMP_NUM_THREADS": "1", **MALLOC})
     plateau_steps = round(options.steps * (1.0 - TrainConfig().decay))
     plateau = [*command, "--crop", str(PLATEAU_CROP), "--until", str(plateau_steps)]
