@@ -203,11 +203,6 @@ pub struct Trace {
 }
 
 impl Trace {
-    /// A pixel as a decoder shows it, 0..=255.
-    pub fn shown(sum: i32) -> i32 {
-        (sum.saturating_add(1 << (PIXEL_BITS - 1)) >> PIXEL_BITS).clamp(0, 255)
-    }
-
     /// Whether a pixel moves with its sum.
     pub fn moves(sum: i32) -> bool {
         (0..=255 << PIXEL_BITS).contains(&sum)
@@ -227,17 +222,11 @@ impl Transform {
             hidden.push(kept);
             grid = output;
         }
-        let skip = skip.zip(synthesis.skip.as_ref());
         let line = width * stride * COLOURS;
         let mut sums = vec![0; height * stride * line];
-        let (fold, bands) = (synthesis.out.fold, sums.par_chunks_mut(stride * line).enumerate());
+        let bands = sums.par_chunks_mut(stride * line).enumerate();
         bands.for_each_init(Scratch::default, |scratch, (y, band)| {
-            for (row, sums) in band.chunks_exact_mut(fold * line).enumerate() {
-                synthesis.out.add_row(*kernel, &grid, y * (stride / fold) + row, sums, scratch);
-            }
-            if let Some((input, (_, conv))) = &skip {
-                conv.add_row(*kernel, input, y, band, scratch);
-            }
+            self.add_band((&grid, skip.as_ref()), y, band, scratch);
         });
         Ok(Trace { hidden, sums, width: width * stride })
     }

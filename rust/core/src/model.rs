@@ -14,7 +14,7 @@ use crate::categorical::MAX_ALPHABET;
 use crate::checksum::ModelId;
 use crate::container::MAX_LOG2;
 use crate::context::{ContextPrior, Head, Slice, Step};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::features::Embedding;
 use crate::kernels::Kernel;
 use crate::network::{MAX_ACTIVATION, MAX_FEATURE, QUALITY_STEPS};
@@ -150,6 +150,16 @@ impl Model {
     pub fn levels(&self) -> impl Iterator<Item = (u8, &ContextPrior)> {
         let coarse = self.coarse_prior.iter().map(|prior| (self.stride_log2 + 1, prior));
         coarse.chain([(self.stride_log2, &self.prior)])
+    }
+
+    /// Refuses a quality position that the model does not have.
+    pub(crate) fn check_quality(&self, quality: u8) -> Result<()> {
+        match self.max_quality() {
+            max if quality > max => Err(Error::InvalidInput(format!(
+                "quality position {quality} is above the model's {max}"
+            ))),
+            _ => Ok(()),
+        }
     }
 
     /// The highest quality position, in 1/16 of a level.

@@ -106,12 +106,7 @@ fn check(model: &Model, [height, width]: [usize; 2], quality: u8) -> Result<&Tra
     if height == 0 || width == 0 {
         return Err(Error::InvalidInput("the picture has no pixels".into()));
     }
-    if quality > model.max_quality() {
-        return Err(Error::InvalidInput(format!(
-            "quality position {quality} is above the model's {}",
-            model.max_quality()
-        )));
-    }
+    model.check_quality(quality)?;
     model.transform.as_ref().ok_or_else(|| {
         Error::InvalidModel("it holds no integer networks between pixels and codes".into())
     })

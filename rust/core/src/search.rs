@@ -21,7 +21,7 @@ use crate::gradient::{Field, Trace};
 use crate::lengths::{LENGTH_BITS, NEVER, lengths, written_length};
 use crate::model::Model;
 use crate::stream::TILE_LOG2;
-use crate::transform::{COLOURS, Transform, grow};
+use crate::transform::{COLOURS, Transform, grow, shown};
 
 /// One bit, in units of lengths.
 const BIT: f64 = (1 << LENGTH_BITS) as f64;
@@ -235,7 +235,7 @@ impl Window<'_> {
                 for (index, ((slope, &sum), &target)) in
                     slopes.iter_mut().zip(sums).zip(targets).enumerate()
                 {
-                    let error = Trace::shown(sum) - i32::from(target);
+                    let error = i32::from(shown(sum)) - i32::from(target);
                     errors[index / (stride * COLOURS)] += (error * error) as u64;
                     if Trace::moves(sum) {
                         *slope = (2.0 * weight) as f32 * error as f32;

@@ -179,12 +179,7 @@ fn coarse_features(
 }
 
 fn check_codes(model: &Model, quality: u8, codes: &[CodeGrid]) -> Result<()> {
-    if quality > model.max_quality() {
-        return Err(Error::InvalidInput(format!(
-            "quality position {quality} is above the model's {}",
-            model.max_quality()
-        )));
-    }
+    model.check_quality(quality)?;
     let count = model.levels().count();
     if codes.len() != count {
         let (given, plural) = (codes.len(), if count == 1 { "" } else { "s" });

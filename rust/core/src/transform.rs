@@ -230,7 +230,7 @@ impl Transform {
 
     fn synthesize_window(
         &self,
-        (input, skip_input): (Grid, Option<Grid>),
+        (input, skip): (Grid, Option<Grid>),
         pixels: &mut [u8],
         width: usize,
         core: Tile,
@@ -239,31 +239,49 @@ impl Transform {
     ) {
         let Self { synthesis, kernel, stride, .. } = self;
         let trunk = run(&synthesis.trunk, *kernel, &input, quality);
-        let fold = synthesis.out.fold;
         let line = region.width * stride * COLOURS;
         let bands = pixels.par_chunks_mut(stride * width * COLOURS).enumerate();
         let bands = bands.skip(core.y).take(core.height);
         bands.for_each_init(Scratch::default, |scratch, (y, band)| {
             let y = y - region.y;
             let mut sums = vec![0; stride * line];
-            for (row, sums) in sums.chunks_exact_mut(fold * line).enumerate() {
-                synthesis.out.add_row(*kernel, &trunk, y * (stride / fold) + row, sums, scratch);
-            }
-            if let Some((input, (_, conv))) = skip_input.as_ref().zip(synthesis.skip.as_ref()) {
-                conv.add_row(*kernel, input, y, &mut sums, scratch);
-            }
+            self.add_band((&trunk, skip.as_ref()), y, &mut sums, scratch);
             let left = core.x * stride * COLOURS;
             for (row, sums) in band.chunks_exact_mut(width * COLOURS).zip(sums.chunks_exact(line)) {
                 let row = &mut row[left..];
                 let count = row.len().min(core.width * stride * COLOURS);
                 let sums = &sums[(core.x - region.x) * stride * COLOURS..];
                 for (pixel, &sum) in row[..count].iter_mut().zip(sums) {
-                    *pixel = (sum.saturating_add(1 << (PIXEL_BITS - 1)) >> PIXEL_BITS).clamp(0, 255)
-                        as u8;
+                    *pixel = shown(sum);
                 }
             }
         });
     }
+
+    /// Adds the pixels of a row of positions, in 1/64 of 255, to the rows of pixels in `sums`: what
+    /// the last steps make of the outputs of the trunk and of the inputs of the skip.
+    pub(crate) fn add_band(
+        &self,
+        (trunk, skip): (&Grid, Option<&Grid>),
+        y: usize,
+        sums: &mut [i32],
+        scratch: &mut Scratch,
+    ) {
+        let Self { synthesis: Synthesis { out, skip: skip_steps, .. }, kernel, stride, .. } = self;
+        let rows = stride / out.fold;
+        let numbers = sums.len() / rows;
+        for (row, sums) in sums.chunks_exact_mut(numbers).enumerate() {
+            out.add_row(*kernel, trunk, y * rows + row, sums, scratch);
+        }
+        if let Some((input, (_, conv))) = skip.zip(skip_steps.as_ref()) {
+            conv.add_row(*kernel, input, y, sums, scratch);
+        }
+    }
+}
+
+/// A pixel in 1/64 of 255 as a decoder shows it.
+pub(crate) fn shown(sum: i32) -> u8 {
+    (sum.saturating_add(1 << (PIXEL_BITS - 1)) >> PIXEL_BITS).clamp(0, 255) as u8
 }
 
 /// The pixels of a region of positions as `2 p - 255`; outside of the picture those at its edge.

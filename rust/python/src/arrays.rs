@@ -66,7 +66,16 @@ pub fn to_arrays(py: Python<'_>, grids: Vec<CodeGrid>) -> PyResult<Vec<Bound<'_,
     grids.into_iter().map(|codes| to_array(py, codes)).collect()
 }
 
-/// Pixels as an uint8 array of shape `(height, width, 3)`, without a copy.
+/// Height and width, and the pixels of an uint8 array of shape `(height, width, 3)`.
+pub fn from_pixels(pixels: &Bound<'_, PyAny>) -> PyResult<([usize; 2], Vec<u8>)> {
+    let ([height, width, colours], pixels) = copy::<u8, 3>("pixels", "(h, w, 3)", pixels)?;
+    if colours != 3 {
+        return Err(invalid_input(format!("pixels: expected 3 colours, not {colours}")));
+    }
+    Ok(([height, width], pixels))
+}
+
+/// Mirror of `from_pixels`, without a copy.
 pub fn to_pixels(
     py: Python<'_>,
     [height, width]: [usize; 2],

@@ -5,8 +5,8 @@ use pyo3::prelude::*;
 use vqcodec_core::picture;
 use vqcodec_core::search::Goal;
 
-use crate::arrays::{code_grids, copy, to_arrays, to_pixels};
-use crate::errors::{invalid_input, to_python};
+use crate::arrays::{code_grids, from_pixels, to_arrays, to_pixels};
+use crate::errors::to_python;
 use crate::model::{Model, thread_count};
 
 /// See `_core.pyi`.
@@ -20,12 +20,8 @@ pub fn analyze<'py>(
     threads: i64,
     dead_zone: u8,
 ) -> PyResult<Vec<Bound<'py, PyArray3<i32>>>> {
-    let ([height, width, colours], pixels) = copy::<u8, 3>("pixels", "(h, w, 3)", pixels)?;
-    if colours != 3 {
-        return Err(invalid_input(format!("pixels: expected 3 colours, not {colours}")));
-    }
-    let threads = thread_count(threads)?;
-    let (size, quality) = ([height, width], (quality, dead_zone));
+    let (size, pixels) = from_pixels(pixels)?;
+    let (threads, quality) = (thread_count(threads)?, (quality, dead_zone));
     let codes = py.detach(|| picture::analyze(&model.0, &pixels, size, quality, threads));
     to_arrays(py, codes.map_err(to_python)?)
 }
@@ -63,13 +59,10 @@ pub fn search<'py>(
     threads: i64,
 ) -> PyResult<Vec<Bound<'py, PyArray3<i32>>>> {
     let codes = code_grids(codes)?;
-    let ([height, width, colours], pixels) = copy::<u8, 3>("pixels", "(h, w, 3)", pixels)?;
-    if colours != 3 {
-        return Err(invalid_input(format!("pixels: expected 3 colours, not {colours}")));
-    }
+    let (size, pixels) = from_pixels(pixels)?;
     let threads = thread_count(threads)?;
     let effort = usize::try_from(effort).unwrap_or(usize::MAX); // refused there
-    let goal = Goal { pixels: &pixels, size: [height, width], quality, weight };
+    let goal = Goal { pixels: &pixels, size, quality, weight };
     let codes = py.detach(|| picture::search(&model.0, codes, goal, effort, threads));
     to_arrays(py, codes.map_err(to_python)?)
 }
