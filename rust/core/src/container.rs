@@ -113,7 +113,7 @@ pub fn write(header: &Header, payloads: &[Vec<Vec<u8>>], alpha: Option<&[u8]>) -
     if !tiles.eq(payloads.iter().map(Vec::len)) {
         return Err(Error::InvalidInput("there must be one payload for each tile".into()));
     }
-    let parts = || payloads.iter().flatten().map(Vec::as_slice).chain(alpha);
+    let parts: Vec<_> = payloads.iter().flatten().map(Vec::as_slice).chain(alpha).collect();
 
     let mut bytes = Vec::new();
     bytes.extend(MAGIC);
@@ -125,15 +125,51 @@ pub fn write(header: &Header, payloads: &[Vec<Vec<u8>>], alpha: Option<&[u8]>) -
     write_leb128(header.height, &mut bytes);
     bytes.push(header.levels.len() as u8);
     bytes.extend(header.levels.iter().map(|level| level.stride_log2 << 4 | level.tile_log2));
-    for part in parts() {
-        write_leb128(part_length(part)?, &mut bytes);
+    join(&bytes[MAGIC.len()..], &parts)
+}
+
+/// A whole file without what can be computed again: what an archive keeps of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pieces<'a> {
+    /// The header between the magic number and the lengths of the parts.
+    pub head: &'a [u8],
+    /// The payloads in the order of the file, then the alpha chunk.
+    pub parts: Vec<&'a [u8]>,
+}
+
+/// Takes a whole file apart, after all checks that need no model.
+pub fn split<'a>(bytes: &'a [u8], limits: &Limits) -> Result<Pieces<'a>> {
+    let container = parse(bytes, limits)?;
+    container.verify(bytes)?;
+    let mut parts = Vec::new();
+    let mut behind_head = CHECKSUM_BYTES as usize;
+    for &part in container.payloads.iter().flatten().chain(&container.alpha) {
+        let mut length = Vec::new();
+        write_leb128(part.length, &mut length);
+        behind_head += length.len();
+        parts.push(container.verified_payload(bytes, part)?);
     }
-    bytes.extend(crc32(&bytes).to_le_bytes());
-    for part in parts() {
+    let head = &bytes[MAGIC.len()..container.header_bytes as usize - behind_head];
+    Ok(Pieces { head, parts })
+}
+
+/// Mirror of [`split`]; whether the parts are those that the head promises is found by [`parse`].
+pub fn join(head: &[u8], parts: &[&[u8]]) -> Result<Vec<u8>> {
+    let lengths = parts.iter().map(|part| part_length(part)).collect::<Result<Vec<_>>>()?;
+    let mut bytes = join_header(head, &lengths);
+    for part in parts {
         bytes.extend_from_slice(part);
         bytes.extend(crc32(part).to_le_bytes());
     }
     Ok(bytes)
+}
+
+/// The header alone of what [`join`] gives for parts of these lengths.
+pub fn join_header(head: &[u8], lengths: &[u32]) -> Vec<u8> {
+    let mut bytes = [&MAGIC, head].concat();
+    lengths.iter().for_each(|&length| write_leb128(length, &mut bytes));
+    bytes.extend(crc32(&bytes).to_le_bytes());
+    bytes
 }
 
 /// Reads the header of a file, of which at least the header must be there.
@@ -293,28 +329,28 @@ fn read_magic(reader: &mut Reader) -> Result<u8> {
 }
 
 /// A cursor that cannot leave its bytes.
-struct Reader<'a> {
-    bytes: &'a [u8],
-    position: usize,
+pub(crate) struct Reader<'a> {
+    pub bytes: &'a [u8],
+    pub position: usize,
 }
 
 impl<'a> Reader<'a> {
-    fn rest(&self) -> &'a [u8] {
+    pub fn rest(&self) -> &'a [u8] {
         &self.bytes[self.position..]
     }
 
-    fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
+    pub fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
         let array = self.rest().first_chunk().ok_or(Error::Truncated { what: "header" })?;
         self.position += N;
         Ok(*array)
     }
 
-    fn byte(&mut self) -> Result<u8> {
+    pub fn byte(&mut self) -> Result<u8> {
         self.array().map(|[byte]| byte)
     }
 
     /// Reads what [`write_leb128`] writes, and no other spelling of the same number.
-    fn leb128(&mut self) -> Result<u32> {
+    pub fn leb128(&mut self) -> Result<u32> {
         let mut number = 0;
         for shift in (0..35).step_by(7) {
             let byte = self.byte()?;
@@ -332,7 +368,7 @@ impl<'a> Reader<'a> {
 }
 
 /// Little-endian groups of 7 bits, the top bit set on all but the last; no superfluous groups.
-fn write_leb128(mut number: u32, bytes: &mut Vec<u8>) {
+pub(crate) fn write_leb128(mut number: u32, bytes: &mut Vec<u8>) {
     while number >= 0x80 {
         bytes.push(number as u8 | 0x80);
         number >>= 7;

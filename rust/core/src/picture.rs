@@ -37,9 +37,19 @@ pub fn synthesize(
     quality: u8,
     threads: usize,
 ) -> Result<Vec<u8>> {
+    with_threads(threads, || synthesize_here(model, codes, [height, width], quality))?
+}
+
+/// The same in the thread pool of the caller.
+pub(crate) fn synthesize_here(
+    model: &Model,
+    codes: &[CodeGrid],
+    [height, width]: [usize; 2],
+    quality: u8,
+) -> Result<Vec<u8>> {
     let transform = check(model, [height, width], quality)?;
     check_shapes(model, codes, [height, width])?;
-    with_threads(threads, || transform.synthesize(codes, height, width, quality))?
+    transform.synthesize(codes, height, width, quality)
 }
 
 /// Codes that cost fewer `bits + weight * squared error` than the given ones of a picture, found
