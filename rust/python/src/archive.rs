@@ -20,15 +20,16 @@ impl BlockWriter {
         Self::default()
     }
 
-    #[pyo3(signature = (file, name = None, label = None, extra = b""))]
+    #[pyo3(signature = (file, name = None, label = None, extra = None))]
     fn add(
         &mut self,
         py: Python<'_>,
         file: &[u8],
         name: Option<&str>,
         label: Option<i32>,
-        extra: &[u8],
+        extra: Option<&[u8]>,
     ) -> PyResult<()> {
+        let extra = extra.unwrap_or_default();
         py.detach(|| self.0.add(file, Tag { name, label, extra })).map_err(to_python)
     }
 
@@ -135,6 +136,13 @@ impl ArchiveIndex {
         let place = self.0.place(block);
         let place = place.ok_or_else(|| invalid_input(format!("there is no block {block}")))?;
         Ok((place.offset, place.bytes, place.first))
+    }
+
+    fn first(&self, block: usize) -> PyResult<u64> {
+        if block == self.0.blocks() {
+            return Ok(self.0.records());
+        }
+        self.place(block).map(|(_, _, first)| first)
     }
 
     fn locate(&self, record: u64) -> PyResult<(usize, usize)> {
