@@ -14,16 +14,26 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from vqcodec._core import Header, read_header
+    from vqcodec.archive import ArchiveReader, Record
+    from vqcodec.archive_writer import ArchiveWriter, merge, recover
     from vqcodec.codec import Codec, Report, codes, decode, encode, load, verify
+    from vqcodec.dataset import ArchiveDataset
     from vqcodec.errors import VqcodecError
+    from vqcodec.packing import pack
+    from vqcodec.pillow import register_pillow
+    from vqcodec.unpacking import unpack
     from vqcodec.weights import ModelInfo, list_models
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "ArchiveDataset",
+    "ArchiveReader",
+    "ArchiveWriter",
     "Codec",
     "Header",
     "ModelInfo",
+    "Record",
     "Report",
     "VqcodecError",
     "codes",
@@ -31,14 +41,25 @@ __all__ = [
     "encode",
     "list_models",
     "load",
+    "merge",
+    "pack",
     "read_header",
+    "recover",
+    "register_pillow",
+    "unpack",
     "verify",
 ]
 
 _HOMES = {
     "_core": ("Header", "read_header"),
+    "archive": ("ArchiveReader", "Record"),
+    "archive_writer": ("ArchiveWriter", "merge", "recover"),
     "codec": ("Codec", "Report", "codes", "decode", "encode", "load", "verify"),
+    "dataset": ("ArchiveDataset",),
     "errors": ("VqcodecError",),
+    "packing": ("pack",),
+    "pillow": ("register_pillow",),
+    "unpacking": ("unpack",),
     "weights": ("ModelInfo", "list_models"),
 }
 

@@ -16,20 +16,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
+    "ArchiveIndex",
+    "Block",
+    "BlockWriter",
     "Header",
     "Model",
     "StaticPrior",
     "analyze",
     "cross_entropy",
+    "decode_batch",
     "head_outputs",
     "kernel",
     "model_id",
     "read_alpha",
+    "read_archive_start",
+    "read_batch",
+    "read_block_header",
     "read_codes",
     "read_header",
     "search",
     "synthesize",
     "verify_checksums",
+    "write_archive_end",
+    "write_archive_start",
     "write_file",
 ]
 
@@ -105,6 +114,77 @@ class Header:
         """Bytes of the whole file, as the header says."""
 
 @final
+class BlockWriter:
+    """Collects .vqc files into a block of an archive."""
+
+    def add(self, file: bytes, name: str | None = None, label: int | None = None, extra: bytes | None = None) -> None:
+        """Add a file, whose checksums are verified; a label has 32 bits (OverflowError above)."""
+
+    def skip(self) -> None:
+        """Note that an input was left out."""
+
+    @property
+    def full(self) -> bool:
+        """Whether the block has to be closed: 256 records, or 256 KiB of files."""
+
+    def __len__(self) -> int:
+        """Number of records."""
+
+    def finish(self) -> bytes:
+        """Return the bytes of the block, which has at least one record, and begin the next one."""
+
+@final
+class Block:
+    """A block of an archive that was read and checked."""
+
+    def __new__(cls, data: bytes, front_only: bool = False) -> Block:
+        """Read a whole block, or only what is before its payloads: `file` then raises InvalidInputError."""
+
+    def __len__(self) -> int:
+        """Number of records."""
+
+    @property
+    def skipped(self) -> int:
+        """Inputs that were left out since the block before."""
+
+    def file(self, record: int) -> bytes:
+        """Return the .vqc file of a record, as it was added."""
+
+    def header(self, record: int, max_pixels: int = 178_956_970) -> Header:
+        """Return what the file of a record says about itself."""
+
+    def tag(self, record: int) -> tuple[str | None, int | None, bytes]:
+        """Return name, label and extra of a record."""
+
+@final
+class ArchiveIndex:
+    """Where the blocks of a sealed archive are."""
+
+    def __new__(cls, data: bytes, start: int, end: tuple[int, int]) -> ArchiveIndex:
+        """Read the bytes of an index; `start` is the offset of the first block, `end` what `read_trailer` gave."""
+
+    @staticmethod
+    def read_trailer(trailer: bytes) -> tuple[int, int]:
+        """Return the offset of the index and the number of records from the last 24 bytes of an archive."""
+
+    @property
+    def blocks(self) -> int:
+        """Number of blocks."""
+
+    @property
+    def records(self) -> int:
+        """Number of records."""
+
+    def place(self, block: int) -> tuple[int, int, int]:
+        """Return offset, bytes and the number of the first record of a block."""
+
+    def first(self, block: int) -> int:
+        """Return the number of the first record of a block, or of what would come behind the last one."""
+
+    def locate(self, record: int) -> tuple[int, int]:
+        """Return the number of the block that a record is in, and its number in there."""
+
+@final
 class StaticPrior:
     """A fixed table of probabilities for each variable: the floor that a learned prior must beat."""
 
@@ -155,6 +235,28 @@ def read_codes(
     missing (InvalidInputError for more levels than there are). ModelMismatchError, before anything is
     decoded, where the file names another model.
     """
+
+def read_batch(
+    model: Model, files: Sequence[bytes], max_pixels: int = 178_956_970, threads: int = 0
+) -> list[list[NDArray[np.int32]]]:
+    """Return what `read_codes` does for each of many files, which share the threads."""
+
+def decode_batch(
+    model: Model, files: Sequence[bytes], max_pixels: int = 178_956_970, threads: int = 0
+) -> list[NDArray[np.uint8]]:
+    """Return what `synthesize` makes of the codes of each of many files: uint8 (height, width, 3) pixels."""
+
+def read_archive_start(data: bytes) -> tuple[bytes, int]:
+    """Return the note of an archive and the offset of its first block, from its first 65552 bytes or all."""
+
+def write_archive_start(note: bytes) -> bytes:
+    """Return what comes before the first block of an archive."""
+
+def write_archive_end(blocks: Sequence[tuple[int, int]], start: int) -> bytes:
+    """Return what seals an archive of blocks, (bytes, records) each, the first of which begins at `start`."""
+
+def read_block_header(data: bytes) -> tuple[int, int, int]:
+    """Return a block's bytes up to its payloads, all of its bytes, and its records, from its first 18 bytes."""
 
 def model_id(data: bytes) -> str:
     """Return the id of the model file with these bytes: the start of their SHA-256, 16 hex digits."""

@@ -157,8 +157,8 @@ def verify(path: Path, model: str | None, threads: int) -> str:
         found = verify_archive(path, model, threads=threads)
     except TruncatedError as error:
         raise TruncatedError(f"{error}; `vqcodec verify --recover` saves what is there") from error
-    for error in found.errors[:-1]:
-        say(path, error)
+    for damage in found.errors[:-1]:
+        say(path, damage)
     if found.errors:
         raise VqcodecError(f"{found.errors[-1]}; `vqcodec verify --recover` saves all other blocks")
     return f"ok, {found.records} records, {found.bytes} bytes"
@@ -166,7 +166,7 @@ def verify(path: Path, model: str | None, threads: int) -> str:
 
 def recover(path: Path, force: bool) -> str:
     """Write the intact blocks of an archive to a new one beside it; returns what to say of that."""
-    from vqcodec.archive import recover as run
+    from vqcodec.archive_writer import recover as run
 
     name = path.name.removesuffix(".part").removesuffix(SUFFIX)
     target = path.with_name(f"{name}.recovered{SUFFIX}")
@@ -205,8 +205,8 @@ def _progress(quiet: bool) -> Iterator[Callable[[Packed], None]]:
             bar.update(task, completed=packed.done, total=packed.total, description=f"{rate:.1f} a second")
             if not (quiet or _watched()) and now - last > LINE_SECONDS:
                 last = now
-                left = "" if packed.total is None else f" of {packed.total}, {(packed.total - packed.done) / rate:.0f} s left"
-                say(f"{packed.done}{left}, {rate:.1f} a second")
+                left = "" if packed.total is None else f", {(packed.total - packed.done) / rate:.0f} s left"
+                say(f"{packed.done} of {packed.total or 'unknown'}", f"{rate:.1f} a second{left}")
 
         yield progress
 

@@ -12,8 +12,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
-from vqcodec.archive import ArchiveWriter
-from vqcodec.codec import DEFAULT_EFFORT, Codec, load
+from vqcodec.archive_writer import ArchiveWriter
+from vqcodec.codec import DEFAULT_EFFORT, load
 from vqcodec.errors import InvalidInputError, VqcodecError
 from vqcodec.sources import Item, Source, source_of
 

@@ -1,4 +1,4 @@
-"""What can be packed: folders, tar files, arrays, data sets, anything that yields pictures. Always in the same order."""
+"""What can be packed: folders, tar files, arrays, data sets, iterables of pictures. Always in the same order."""
 
 from __future__ import annotations
 

@@ -69,6 +69,36 @@ class Transform:
                 pixels[_times(window.core, self.stride)] = shown[_times(window.inner, self.stride)]
         return np.ascontiguousarray(pixels[: size[0], : size[1]])
 
+    def synthesize_batch(
+        self, codes: Sequence[Sequence[np.ndarray]], sizes: Sequence[tuple[int, int]], levels: Sequence[float]
+    ) -> list[np.ndarray]:
+        """`synthesize` of many pictures; small ones of one size and level go through the networks together."""
+        pixels: list[np.ndarray] = [np.empty(0, np.uint8)] * len(codes)
+        alike: dict[tuple[tuple[int, int], float], list[int]] = {}
+        for number, kind in enumerate(zip(sizes, levels, strict=True)):
+            alike.setdefault(kind, []).append(number)
+        for (size, level), numbers in alike.items():
+            height, width = (-(-side // self.stride) for side in size)
+            if max(height, width) > CORE or len(codes[numbers[0]]) < len(self.ratios):
+                for number in numbers:
+                    pixels[number] = self.synthesize(codes[number], size, level)
+                continue
+            step = max(CORE * CORE // (height * width), 1)  # as much memory as a window takes
+            for some in (numbers[at : at + step] for at in range(0, len(numbers), step)):
+                grids = [np.stack(grids) for grids in zip(*(codes[number] for number in some), strict=True)]
+                shown = self._together(grids, level, (height, width))[:, : size[0], : size[1]]
+                for number, picture in zip(some, shown, strict=True):
+                    pixels[number] = np.ascontiguousarray(picture)
+        return pixels
+
+    def _together(self, grids: Sequence[np.ndarray], level: float, shape: tuple[int, int]) -> np.ndarray:
+        """Pixels (B, H, W, 3) uint8 of grids (B, N, h, w), one for each level of the model."""
+        with torch.inference_mode():
+            tensors = [torch.from_numpy(grid).to(self.device).long() for grid in grids]
+            found = self.model.synthesize(tensors, self._level(level).expand(len(grids[0])), shape)
+            shown: np.ndarray = (found * 255.0).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+            return shown
+
     def _level(self, level: float) -> torch.Tensor:
         return torch.full((1,), level, device=self.device)
 

@@ -144,16 +144,14 @@ def verify_archive(
     """Check an archive wholly: every checksum, the models, every code; damage is listed by block."""
     errors: list[str] = []
     with ArchiveReader(path) as reader:
-        done = 0
         for number in range(reader.blocks):
             try:
                 block = reader.placed(number).block
                 codes_batch([block.file(inner) for inner in range(len(block))], model=model, threads=threads)
             except VqcodecError as error:
                 errors.append(str(error))
-            done += 1
             if progress:
-                progress(done)
+                progress(number + 1)
         if errors and len(errors) == reader.blocks:
             raise CorruptedError(errors[0])
         return Verified(len(reader), reader.bytes, errors)
