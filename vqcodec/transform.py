@@ -50,8 +50,10 @@ class Transform:
         codes[-1] = codes[-1][:, :rows, :columns]
         return [np.ascontiguousarray(grid) for grid in codes]
 
-    def synthesize(self, codes: Sequence[np.ndarray], size: tuple[int, int], level: float) -> np.ndarray:
-        """Mirror of `analyze`: pixels (*size, 3) uint8 of the codes of the first level or of all."""
+    def synthesize(
+        self, codes: Sequence[np.ndarray], size: tuple[int, int], level: float, *, gray: bool = False
+    ) -> np.ndarray:
+        """Mirror of `analyze`: pixels (*size, 3), of a gray picture (*size, 1), of the codes of one level or of all."""
         ratios = self.ratios[: len(codes)]
         height, width = (-(-side // self.stride) for side in size)
         pixels = np.empty((height * self.stride, width * self.stride, 3), np.uint8)
@@ -67,7 +69,10 @@ class Transform:
                 found = self.model.synthesize(cuts, self._level(level), shape)[0]
                 shown = (found * 255.0).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
                 pixels[_times(window.core, self.stride)] = shown[_times(window.inner, self.stride)]
-        return np.ascontiguousarray(pixels[: size[0], : size[1]])
+        shown = pixels[: size[0], : size[1]]
+        if gray:
+            shown = ((shown.sum(axis=2, keepdims=True, dtype=np.uint16) + 1) // 3).astype(np.uint8)
+        return np.ascontiguousarray(shown)
 
     def _level(self, level: float) -> torch.Tensor:
         return torch.full((1,), level, device=self.device)

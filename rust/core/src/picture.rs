@@ -1,12 +1,14 @@
 //! Pixels to codes and back with a model's own networks, on several threads.
 
 use crate::codes::CodeGrid;
+use crate::container;
 use crate::context::ContextPrior;
 use crate::error::{Error, Result};
 use crate::limits::Limits;
 use crate::model::Model;
 use crate::prior::Prior;
 use crate::search::{self, Goal, PASSES};
+use crate::stream;
 use crate::threads::with_threads;
 use crate::transform::Transform;
 
@@ -40,6 +42,39 @@ pub fn synthesize(
     let transform = check(model, [height, width], quality)?;
     check_shapes(model, codes, [height, width])?;
     with_threads(threads, || transform.synthesize(codes, height, width, quality))?
+}
+
+/// A decoded picture.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pixels {
+    /// Rows of pixels.
+    pub height: usize,
+    /// Columns of pixels.
+    pub width: usize,
+    /// Samples of a pixel: 3 (sRGB), or 1 of a gray picture, the mean of these.
+    pub channels: usize,
+    /// `height * width * channels` samples, channels innermost.
+    pub samples: Vec<u8>,
+}
+
+/// The picture in the first `levels` of a file, as [`stream::read_codes`] reads them.
+pub fn decode(
+    model: &Model,
+    bytes: &[u8],
+    limits: &Limits,
+    threads: usize,
+    levels: usize,
+) -> Result<Pixels> {
+    let codes = stream::read_codes(model, bytes, limits, threads, levels)?;
+    let header = container::parse(bytes, limits)?.header;
+    let (height, width) = (header.height as usize, header.width as usize);
+    let samples = synthesize(model, &codes, [height, width], header.quality, threads)?;
+    if !header.gray {
+        return Ok(Pixels { height, width, channels: 3, samples });
+    }
+    let mean = |pixel: &[u8; 3]| ((pixel.iter().map(|&c| u16::from(c)).sum::<u16>() + 1) / 3) as u8;
+    let samples = samples.as_chunks().0.iter().map(mean).collect();
+    Ok(Pixels { height, width, channels: 1, samples })
 }
 
 /// Codes that cost fewer `bits + weight * squared error` than the given ones of a picture, found
