@@ -19,7 +19,7 @@ LAYERS = [
     {"errors", "config"},
     {"architecture", "_core", "files", "modes", "checkpoint", "target", "limits", "formats"},
     {"pixels"},
-    {"nets", "quantize", "photos", "integers"},
+    {"nets", "quantize", "photos", "integers", "distortion"},
     {"prior"},
     {"coarse"},
     {"models"},

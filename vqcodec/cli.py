@@ -36,7 +36,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-TRAINING_PACKAGES = ("torch", "torchvision", "safetensors", "tensorboard")
+TRAINING_PACKAGES = ("torch", "torchvision", "safetensors", "tensorboard", "pytorch_msssim")
 READ_BYTES = 8 << 20  # at a time; no header is longer: at most 2^20 tiles, whose sizes take 5 bytes each
 
 Inputs = Annotated[list[str], typer.Argument(metavar="IN...", help="Files; - is standard input.")]

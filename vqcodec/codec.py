@@ -167,7 +167,7 @@ class Codec:
 
         def attempt(position: int, dead_zone: int, effort: int) -> Attempt:
             codes = self._analyze(picture.pixels, position, dead_zone, threads)
-            if effort:
+            if effort and self.searches:
                 weight = self._lambda(position) / 3.0
                 codes = _core.search(self._model, codes, picture.pixels, position, weight, effort, threads)
             data, bits = _core.write_file(self._model, width, height, position, codes, picture.gray, alpha, threads)
@@ -207,8 +207,9 @@ class Codec:
 
     @property
     def searches(self) -> bool:
-        """Whether an `effort` changes anything: codes are numbers, not indices of codebooks, on one level."""
-        return self._config.quantizer == "grid" and not self._config.coarse_slices
+        """Whether an `effort` changes anything: codes are numbers, on one level, and squared errors are what counts."""
+        config = self._config
+        return config.quantizer == "grid" and config.distortion == "mse" and not config.coarse_slices
 
     @cached_property
     def _config(self) -> ModelConfig:
