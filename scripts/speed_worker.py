@@ -49,13 +49,16 @@ def vqcodec(model: str) -> Answering:
         answer, data = timed(lambda: codec.encode(pixels, quality, effort=0, threads=threads))
         answer["pixels"] = pixels[..., 0].size
         steps = {"analysis": "analyze", "coding": "write_file", "verification": "read_codes"}
-        return {**answer, **split(steps, spent), "data": data.hex(), "digest": digest(data)}
+        split = {step: spent.pop(function) for step, function in steps.items()}
+        return {**answer, "steps": split, "data": data.hex(), "digest": digest(data)}
 
     def decode(data: str, threads: int) -> Answer:
         answer, pixels = timed(lambda: codec.decode(bytes.fromhex(data), threads=threads))
         answer["pixels"] = pixels[..., 0].size
-        steps = {"prior_and_coder": "read_codes", "synthesis": "synthesize"}
-        return {**answer, **split(steps, spent), "digest": digest(pixels.tobytes())}
+        codec.codes(bytes.fromhex(data), threads=threads)
+        steps = {"prior_and_coder": spent.pop("read_codes"), "synthesis": spent.pop("decode")}
+        steps["synthesis"] -= steps["prior_and_coder"]
+        return {**answer, "steps": steps, "digest": digest(pixels.tobytes())}
 
     return in_process(encode, decode)
 
@@ -109,14 +112,9 @@ def time_core() -> dict[str, float]:
 
         setattr(_core, name, call)
 
-    for name in ("analyze", "write_file", "read_codes", "synthesize"):
+    for name in ("analyze", "write_file", "read_codes", "decode"):
         watch(name, getattr(_core, name))
     return spent
-
-
-def split(steps: dict[str, str], spent: dict[str, float]) -> Answer:
-    """The seconds of each step, which start from zero again."""
-    return {"steps": {step: spent.pop(function) for step, function in steps.items()}}
 
 
 def timed(work: Callable[[], Any]) -> tuple[Answer, Any]:

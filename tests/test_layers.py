@@ -17,9 +17,9 @@ import vqcodec
 PACKAGE = Path(vqcodec.__file__).parent
 LAYERS = [
     {"errors", "config"},
-    {"architecture", "_core", "files", "modes", "checkpoint", "target"},
+    {"architecture", "_core", "files", "modes", "checkpoint", "target", "limits", "formats"},
     {"pixels"},
-    {"nets", "quantize", "photos", "integers"},
+    {"nets", "quantize", "photos", "integers", "distortion"},
     {"prior"},
     {"coarse"},
     {"models"},
@@ -73,8 +73,12 @@ def test_the_lowest_layer_is_standard_library_only(module: str) -> None:
 
 
 def loads_torch(program: str, *arguments: object, cwd: Path) -> bool:
-    """Whether torch is loaded after a small program that must succeed."""
-    program += "\nimport sys; print('torch' in sys.modules)"
+    return loads("torch", program, *arguments, cwd=cwd)
+
+
+def loads(module: str, program: str, *arguments: object, cwd: Path) -> bool:
+    """Whether a module is loaded after a small program that must succeed."""
+    program += f"\nimport sys; print({module!r} in sys.modules)"
     command = [sys.executable, "-c", program, *map(str, arguments)]
     ended = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=True)
     return ended.stdout.splitlines()[-1] == "True"
@@ -97,6 +101,12 @@ def test_coding_does_not_load_torch(tmp_path: Path) -> None:
     for command in (("encode", "a.png"), ("info", "a.vqc"), ("info", "--json", "a.vqc"), ("verify", "a.vqc")):
         assert not loads_torch(COMMAND, *command, cwd=tmp_path)
     assert not loads_torch(COMMAND, "decode", "a.vqc", "-o", "b.png", cwd=tmp_path)
+
+
+def test_decoding_does_not_load_numpy(tmp_path: Path) -> None:
+    Image.fromarray(np.zeros((20, 30, 3), np.uint8)).save(tmp_path / "a.png")
+    assert loads("numpy", COMMAND, "encode", "a.png", cwd=tmp_path)
+    assert not loads("numpy", COMMAND, "decode", "a.vqc", "-o", "b.png", cwd=tmp_path)
 
 
 LIBRARY = """

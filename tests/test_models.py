@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from vqcodec import metrics
 from vqcodec.config import PLAIN, ModelConfig, TrainConfig, from_json, to_json
+from vqcodec.distortion import distortion
+from vqcodec.errors import InvalidInputError
 from vqcodec.models import VQVAE, start_from_pca
 from vqcodec.photos import CropSampler
 from vqcodec.transform import CORE, Transform
@@ -51,6 +54,19 @@ def test_loss_reaches_every_parameter(config: ModelConfig) -> None:
     assert losses.bpp.shape == losses.mse.shape == (8,)
     without = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
     assert not without
+
+
+def test_distortion_is_what_the_benchmark_measures(photo: np.ndarray) -> None:
+    noisy = np.clip(photo + np.random.default_rng(0).normal(0, 12, photo.shape), 0, 255).astype(np.uint8)
+    images, shown = (torch.from_numpy(one).permute(2, 0, 1)[None] / 255.0 for one in (photo, noisy))
+    squared = 255**2 / 10 ** (metrics.psnr(photo, noisy) / 10)
+    assert float(distortion(SMALL, shown, images)) == pytest.approx(squared, rel=1e-4)
+    structural = dataclasses.replace(SMALL, distortion="ms-ssim")
+    assert float(distortion(structural, images, images)) == pytest.approx(0.0, abs=0.01)
+    lacking = 1250 * (1 - (metrics.ms_ssim(photo, noisy) or 0))
+    assert float(distortion(structural, shown, images)) == pytest.approx(lacking, rel=1e-3)
+    with pytest.raises(InvalidInputError, match="more than 160 pixels"):
+        distortion(structural, images[..., :160], images[..., :160])
 
 
 @ALL

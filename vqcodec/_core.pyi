@@ -24,6 +24,7 @@ __all__ = [
     "StaticPrior",
     "analyze",
     "cross_entropy",
+    "decode",
     "decode_batch",
     "head_outputs",
     "kernel",
@@ -285,6 +286,14 @@ def synthesize(
     """Mirror of `analyze`: the uint8 (height, width, 3) pixels of int32 (n, h, w) codes for each level.
 
     The first of two levels may come alone: it gives a coarse picture of the same size.
+    """
+
+def decode(
+    model: Model, data: bytes, max_pixels: int = 178_956_970, threads: int = 0, levels: int = 0
+) -> tuple[bytearray, tuple[int, int, int]]:
+    """The picture in a file's first `levels` (0: all): its samples, and their shape (height, width, channels).
+
+    A picture has 3 channels (sRGB), a gray one 1, the mean of these. Does not load numpy.
     """
 
 def search(

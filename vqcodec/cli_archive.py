@@ -92,7 +92,7 @@ def unpack(
     quiet: Quiet = False,
 ) -> None:
     """Write the pictures of an archive as files, under their names and in their folders."""
-    from vqcodec.pixels import SAVE_FORMATS
+    from vqcodec.formats import SAVE_FORMATS
     from vqcodec.unpacking import unpack as run
 
     format = format.lower()

@@ -34,7 +34,7 @@ def train(
     """
     from vqcodec import checkpoint, weights
     from vqcodec.errors import InvalidInputError
-    from vqcodec.models import grow_coarse
+    from vqcodec.models import go_on_as
     from vqcodec.photos import CropSampler, load_folders, load_torchvision
     from vqcodec.progress import TrainingLog
     from vqcodec.train import Trainer, connect, disconnect, resume, run, start
@@ -60,7 +60,7 @@ def train(
     elif start_from:
         model = weights.load_networks(weights.resolve(start_from))
         try:
-            model = model if model.config == PRESETS[preset] else grow_coarse(model, PRESETS[preset])
+            model = go_on_as(model, PRESETS[preset])
         except ValueError as error:
             raise InvalidInputError(f"model {start_from} is not of preset {preset}") from error
         trainer = Trainer(model, config, device)

@@ -12,16 +12,18 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-import numpy as np
 from PIL import Image
 
-from vqcodec import _core, pixels, weights
+from vqcodec import _core, weights
 from vqcodec.errors import CorruptedError, InvalidInputError
-from vqcodec.pixels import MAX_PIXELS, Picture
+from vqcodec.limits import MAX_PIXELS, check_size
 from vqcodec.target import Attempt, searched_within
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # numpy alone takes as long to load as a picture to decode: what an image does not need waits
+    import numpy as np
+
     from vqcodec.config import ModelConfig
+    from vqcodec.pixels import Picture
     from vqcodec.transform import Transform
 
 T = TypeVar("T")
@@ -92,10 +94,26 @@ class Codec:
             return self._transform.analyze(pixels, position / QUALITY_STEPS, dead_zone / 256.0)
         return _core.analyze(self._model, pixels, position, threads, dead_zone)
 
-    def _synthesize(self, codes: list[np.ndarray], header: _core.Header, threads: int) -> np.ndarray:
+    def _decoded(
+        self, data: bytes, levels: int, max_pixels: int, threads: int
+    ) -> tuple[bytearray, tuple[int, int, int], np.ndarray | None]:
+        """Samples of the shape (height, width, 1 or 3), and the alpha channel."""
+        header = _core.read_header(data, max_pixels)
+        check_size(header.height, header.width, max_pixels)
         if self.device != "cpu":
-            return self._transform.synthesize(codes, (header.height, header.width), header.quality / QUALITY_STEPS)
-        return _core.synthesize(self._model, codes, header.height, header.width, header.quality, threads)
+            codes = self.codes(data, levels=levels, max_pixels=max_pixels, threads=threads)
+            size, level = (header.height, header.width), header.quality / QUALITY_STEPS
+            decoded = self._transform.synthesize(codes, size, level, gray=header.gray)
+            samples, shape = bytearray(decoded), decoded.shape
+        else:
+            samples, shape = _core.decode(self._model, data, max_pixels, threads, levels)
+        whole = levels in (0, len(header.levels))
+        stored = _core.read_alpha(data, max_pixels) if header.has_alpha and whole else None
+        if stored is None:
+            return samples, shape, None
+        from vqcodec.pixels import alpha_from_bytes
+
+        return samples, shape, alpha_from_bytes(stored, header.height, header.width)
 
     def encode(
         self,
@@ -128,7 +146,9 @@ class Codec:
         threads: int = 0,
     ) -> tuple[bytes, Report]:
         """`encode`, and what it came to."""
-        picture = image if isinstance(image, Picture) else pixels.from_image(image)
+        from vqcodec.pixels import Picture, from_image
+
+        picture = image if isinstance(image, Picture) else from_image(image)
         attempt = self._attempts(picture, threads)
         if target_bytes is None:
             found = attempt(self.position(quality), 0, effort)
@@ -142,12 +162,14 @@ class Codec:
 
     def _attempts(self, picture: Picture, threads: int) -> Callable[[int, int, int], Attempt]:
         """What encodes a picture at a quality position with a dead zone and an effort."""
+        from vqcodec.pixels import alpha_to_bytes
+
         height, width = picture.pixels.shape[:2]
-        alpha = None if picture.alpha is None else pixels.alpha_to_bytes(picture.alpha)
+        alpha = None if picture.alpha is None else alpha_to_bytes(picture.alpha)
 
         def attempt(position: int, dead_zone: int, effort: int) -> Attempt:
             codes = self._analyze(picture.pixels, position, dead_zone, threads)
-            if effort:
+            if effort and self.searches:
                 weight = self._lambda(position) / 3.0
                 codes = _core.search(self._model, codes, picture.pixels, position, weight, effort, threads)
             data, bits = _core.write_file(self._model, width, height, position, codes, picture.gray, alpha, threads)
@@ -161,17 +183,29 @@ class Codec:
         The first `levels` of a hierarchy alone (0: all) give a coarse picture, without the alpha channel; they
         need no more of the file than the part that holds them.
         """
-        return pixels.to_array(self.decode_picture(data, levels=levels, max_pixels=max_pixels, threads=threads))
+        import numpy as np
 
-    def decode_picture(
+        samples, shape, alpha = self._decoded(data, levels, max_pixels, threads)
+        layers: np.ndarray = np.frombuffer(samples, np.uint8).reshape(shape)
+        if alpha is not None:
+            layers = np.concatenate([layers, alpha[..., None]], axis=2)
+        return layers[..., 0] if layers.shape[2] == 1 else layers
+
+    def decode_image(
         self, data: bytes, *, levels: int = 0, max_pixels: int = MAX_PIXELS, threads: int = 0
-    ) -> Picture:
-        """`decode` as a `Picture` (RGB pixels, gray flag, alpha)."""
-        codes = self.codes(data, levels=levels, max_pixels=max_pixels, threads=threads)
-        header = _core.read_header(data, max_pixels)
-        pixels.check_size(header.height, header.width, max_pixels)
-        rgb = self._synthesize(codes, header, threads)
-        return _picture(rgb, header, data if len(codes) == len(header.levels) else None, max_pixels)
+    ) -> Image.Image:
+        """`decode` as a PIL image of mode L, LA, RGB or RGBA."""
+        samples, (height, width, channels), alpha = self._decoded(data, levels, max_pixels, threads)
+        image = Image.frombytes("RGB" if channels == 3 else "L", (width, height), samples)
+        if alpha is not None:
+            image.putalpha(Image.fromarray(alpha))
+        return image
+
+    def codes(
+        self, data: bytes, *, levels: int = 0, max_pixels: int = MAX_PIXELS, threads: int = 0
+    ) -> list[np.ndarray]:
+        """Codes of a file's first `levels` (0: all), exactly as encoded."""
+        return _core.read_codes(self._model, data, max_pixels, threads, levels)
 
     def decode_batch(
         self, files: Sequence[bytes], *, max_pixels: int = MAX_PIXELS, threads: int = 0
@@ -185,11 +219,8 @@ class Codec:
             found = _core.decode_batch(self._model, files, max_pixels, threads)
         else:
             codes = _core.read_batch(self._model, files, max_pixels, threads)
-            sizes = [(header.height, header.width) for header in headers]
-            levels = [header.quality / QUALITY_STEPS for header in headers]
-            found = self._transform.synthesize_batch(codes, sizes, levels)
-        pictures = zip(found, headers, files, strict=True)
-        return [pixels.to_array(_picture(rgb, header, data, max_pixels)) for rgb, header, data in pictures]
+            found = self._transform.synthesize_batch(codes, headers)
+        return [_with_alpha(*decoded, max_pixels) for decoded in zip(found, headers, files, strict=True)]
 
     def codes_batch(
         self, files: Sequence[bytes], *, max_pixels: int = MAX_PIXELS, threads: int = 0
@@ -197,16 +228,11 @@ class Codec:
         """`codes` of several files, which share the threads."""
         return _core.read_batch(self._model, files, max_pixels, threads)
 
-    def codes(
-        self, data: bytes, *, levels: int = 0, max_pixels: int = MAX_PIXELS, threads: int = 0
-    ) -> list[np.ndarray]:
-        """Codes of a file's first `levels` (0: all), exactly as encoded."""
-        return _core.read_codes(self._model, data, max_pixels, threads, levels)
-
     @property
     def searches(self) -> bool:
-        """Whether an `effort` changes anything: codes are numbers, not indices of codebooks, on one level."""
-        return self._config.quantizer == "grid" and not self._config.coarse_slices
+        """Whether an `effort` changes anything: codes are numbers, on one level, and squared errors are what counts."""
+        config = self._config
+        return config.quantizer == "grid" and config.distortion == "mse" and not config.coarse_slices
 
     @cached_property
     def _config(self) -> ModelConfig:
@@ -228,27 +254,28 @@ class Codec:
         return (self.info.quality_levels - 1) * QUALITY_STEPS + 1
 
     def _verify(self, data: bytes, codes: list[np.ndarray], alpha: np.ndarray | None, threads: int) -> None:
+        import numpy as np
+
+        from vqcodec.pixels import alpha_from_bytes
+
         again = self.codes(data, threads=threads)
         if not all(np.array_equal(a, b) for a, b in zip(again, codes, strict=True)):
             raise CorruptedError("the encoded bytes do not decode to the codes they were made from")
         stored = _core.read_alpha(data)
-        if alpha is not None and (
-            stored is None or not np.array_equal(alpha, pixels.alpha_from_bytes(stored, *alpha.shape))
-        ):
+        if alpha is not None and (stored is None or not np.array_equal(alpha, alpha_from_bytes(stored, *alpha.shape))):
             raise CorruptedError("the encoded bytes do not decode to the alpha channel they were made from")
 
 
-def _picture(rgb: np.ndarray, header: _core.Header, data: bytes | None, max_pixels: int) -> Picture:
-    """The picture of a file's decoded pixels; without its `data`, which the alpha channel is in, an opaque one."""
-    stored = _core.read_alpha(data, max_pixels) if data is not None and header.has_alpha else None
-    alpha = None if stored is None else pixels.alpha_from_bytes(stored, header.height, header.width)
-    return Picture(_as_gray(rgb) if header.gray else rgb, header.gray, alpha)
+def _with_alpha(layers: np.ndarray, header: _core.Header, data: bytes, max_pixels: int) -> np.ndarray:
+    """A picture (H, W, 1 or 3) with the alpha channel that its file has, in the shape that was encoded."""
+    stored = _core.read_alpha(data, max_pixels) if header.has_alpha else None
+    if stored is None:
+        return layers[..., 0] if layers.shape[2] == 1 else layers
+    import numpy as np
 
+    from vqcodec.pixels import alpha_from_bytes
 
-def _as_gray(rgb: np.ndarray) -> np.ndarray:
-    """Three equal channels: the mean of the decoded ones, (H, W, 3) uint8."""
-    mean = (rgb.sum(axis=2, dtype=np.uint16) + 1) // 3
-    return np.repeat(mean.astype(np.uint8)[..., None], 3, axis=2)
+    return np.concatenate([layers, alpha_from_bytes(stored, header.height, header.width)[..., None]], axis=2)
 
 
 @lru_cache(maxsize=4)
@@ -288,18 +315,22 @@ def decode_batch(
     threads: int = 0,
 ) -> list[np.ndarray]:
     """`decode` of several files, whatever models they name."""
-    return _by_model(files, model, device, max_pixels, lambda codec, part: codec.decode_batch(
-        part, max_pixels=max_pixels, threads=threads
-    ))  # fmt: skip
+
+    def work(codec: Codec, part: list[bytes]) -> list[np.ndarray]:
+        return codec.decode_batch(part, max_pixels=max_pixels, threads=threads)
+
+    return _by_model(files, model, device, max_pixels, work)
 
 
 def codes_batch(
     files: Sequence[bytes], *, model: str | Path | None = None, max_pixels: int = MAX_PIXELS, threads: int = 0
 ) -> list[list[np.ndarray]]:
     """`codes` of several files, whatever models they name."""
-    return _by_model(files, model, "cpu", max_pixels, lambda codec, part: codec.codes_batch(
-        part, max_pixels=max_pixels, threads=threads
-    ))  # fmt: skip
+
+    def work(codec: Codec, part: list[bytes]) -> list[list[np.ndarray]]:
+        return codec.codes_batch(part, max_pixels=max_pixels, threads=threads)
+
+    return _by_model(files, model, "cpu", max_pixels, work)
 
 
 def _by_model(
@@ -335,5 +366,7 @@ def verify(
     codec_for(data, model, max_pixels=max_pixels).codes(data, max_pixels=max_pixels, threads=threads)
     stored = _core.read_alpha(data, max_pixels)
     if stored is not None:
-        pixels.alpha_from_bytes(stored, header.height, header.width)
+        from vqcodec.pixels import alpha_from_bytes
+
+        alpha_from_bytes(stored, header.height, header.width)
     return header

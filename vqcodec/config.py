@@ -31,6 +31,7 @@ class ModelConfig:
     synthesis_width: int = 128
     synthesis_blocks: int = 5
     synthesis_coarse_blocks: int = 2
+    distortion: Literal["mse", "ms-ssim"] = "mse"
     quality_levels: int = 8
     lambda_min: float = 0.0005
     lambda_max: float = 0.035
@@ -50,6 +51,8 @@ class ModelConfig:
                 raise ValueError(f"{name} must be a whole number of 1 to {MAX_COUNT}, not {value!r}")
         if self.transform not in ("residual", "plain") or self.quantizer not in ("grid", "codebook"):
             raise ValueError(f"no such transform and quantizer: {self.transform!r}, {self.quantizer!r}")
+        if self.distortion not in ("mse", "ms-ssim"):
+            raise ValueError(f"no such distortion: {self.distortion!r}")
         if not 0.0 < self.lambda_min <= self.lambda_max < 1e6:
             raise ValueError("lambda_min and lambda_max must be positive, in this order")
         width = self.codebook_width * sum(self.slices) if self.quantizer == "codebook" else sum(self.slices)
@@ -113,11 +116,15 @@ CODEBOOK = ModelConfig(
 )
 """Learned product codebook on the residual transform: 16 groups of 4 channels, 256 codes each, one rate."""
 
+MS_SSIM = ModelConfig(distortion="ms-ssim")
+"""The model `photo` for the eye rather than for PSNR: its distortion is 1 - MS-SSIM."""
+
 HIERARCHY = ModelConfig(coarse_slices=(12, 36))
 """The model `photo` under a coarse level of 48 channels at stride 32, as in VQ-VAE-2 (Razavi et al. 2019)."""
 
 PRESETS: dict[str, ModelConfig] = {
     "photo": ModelConfig(),
+    "msssim": MS_SSIM,
     "hierarchy": HIERARCHY,
     "plain": PLAIN,
     "codebook": CODEBOOK,

@@ -8,7 +8,6 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn, TextIO, TypeVar
@@ -82,6 +81,8 @@ class Messages:
         def begin(job: Job) -> T:
             self.place.current = name_of(job.source)
             return work(job, share)
+
+        from concurrent.futures import ThreadPoolExecutor
 
         pool = ThreadPoolExecutor(workers)
         try:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from vqcodec.coarse import CoarseLevel
 from vqcodec.config import ModelConfig
+from vqcodec.distortion import distortion
 from vqcodec.nets import (
     UNIT_STEP,
     LevelGain,
@@ -26,7 +27,7 @@ COARSE_WEIGHT = 0.1  # of the coarse picture's distortion in the loss
 
 
 class Losses(NamedTuple):
-    """Per-image terms of a training batch: `total` scalar; `bpp` (B,) bits per pixel; `mse` (B,) on 0..1 pixels."""
+    """Terms of a training batch: `total` scalar; `bpp` (B,) bits per pixel; `mse` (B,) on 0..1 pixels."""
 
     total: Tensor
     bpp: Tensor
@@ -107,7 +108,7 @@ class VQVAE(nn.Module):
         return [slices for slices in (self.config.coarse_slices, self.config.slices) if slices]
 
     def forward(self, images: Tensor, level: Tensor, rate_exponent: float) -> Losses:
-        """Training loss: mean over images of weight(level) * (bpp + lambda * 255^2 * MSE), plus the quantiser's."""
+        """Training loss: mean over images of weight(level) * (bpp + lambda * distortion), plus the quantiser's."""
         images = images - 0.5
         features = self.analysis.trunk(images, level)
         latents = self.analysis.head(images, features)
@@ -120,13 +121,15 @@ class VQVAE(nn.Module):
         latents = found[-1].latents * self.synthesis_gain(level)
         if prediction is not None:
             latents = latents + prediction
-        mse = (self.synthesis(latents, level) - images).square().mean((1, 2, 3))
+        shown = self.synthesis(latents, level)
+        mse = (shown - images).square().mean((1, 2, 3))
         pixels = images.shape[2] * images.shape[3]
         bits = self._bits([one.soft for one in found], [one.codes for one in found], level)
         bpp = torch.stack([level_bits.sum((1, 2, 3)) for level_bits in bits]).sum(0) / pixels
         lam = self.config.lambda_at(level)
         weight = (lam / 0.0057) ** rate_exponent
-        total = (weight * (bpp + lam * 65025.0 * mse)).mean() + sum(one.loss for one in found)
+        lacking = distortion(self.config, shown + 0.5, images + 0.5)
+        total = (weight * (bpp + lam * lacking)).mean() + sum(one.loss for one in found)
         if prediction is not None:
             total = total + COARSE_WEIGHT * self._coarse_cost(images, prediction, level, weight * lam)
         log = {key: value for one in reversed(found) for key, value in one.log.items()}  # the fine level's last
@@ -136,7 +139,7 @@ class VQVAE(nn.Module):
         """What the coarse picture lacks, from every fourth image: only the synthesis learns from it."""
         chosen = slice(None, None, 4)
         shown = self.synthesis(prediction[chosen].detach(), level[chosen])
-        return (weight[chosen] * 65025.0 * (shown - images[chosen]).square().mean((1, 2, 3))).mean()
+        return (weight[chosen] * distortion(self.config, shown + 0.5, images[chosen] + 0.5)).mean()
 
     def _bits(self, values: Sequence[Tensor], codes: Sequence[Tensor], level: Tensor) -> list[Tensor]:
         """Bits of `values` (the codes, or the grid's noisy ones) when the priors see `codes` before them."""
@@ -180,16 +183,19 @@ def start_from_pca(model: VQVAE, patches: Tensor) -> None:
         start_coarse(model, model.coarse)
 
 
-def grow_coarse(model: VQVAE, config: ModelConfig) -> VQVAE:
-    """A model of two levels whose fine one goes on from a model of one; ValueError where they differ in more."""
-    if dataclasses.replace(config, coarse_slices=()) != model.config:
-        raise ValueError("the models differ in more than the coarse level")
-    grown = VQVAE(config)
-    grown.load_state_dict(model.state_dict(), strict=False)
-    assert grown.coarse is not None
-    if config.transform == "residual":
-        start_coarse(grown, grown.coarse)
-    return grown
+def go_on_as(model: VQVAE, config: ModelConfig) -> VQVAE:
+    """A model that begins as another one, for another distortion or with a coarse level added.
+
+    ValueError where the configs differ in more.
+    """
+    same = replace(config, distortion=model.config.distortion)
+    if model.config not in (same, replace(same, coarse_slices=())):
+        raise ValueError("the models differ in more than the distortion and the coarse level")
+    successor = VQVAE(config)
+    successor.load_state_dict(model.state_dict(), strict=False)
+    if successor.coarse is not None and model.coarse is None and config.transform == "residual":
+        start_coarse(successor, successor.coarse)
+    return successor
 
 
 @torch.no_grad()

@@ -39,14 +39,11 @@ class VqcImageFile(ImageFile.ImageFile):
     def load(self) -> Any:
         """Decode the file, once."""
         if not self._decoded and self.fp is not None:
-            from vqcodec.pixels import to_image
-
             data = self._whole()
             try:
-                picture = codec_for(data, max_pixels=NO_LIMIT).decode_picture(data, max_pixels=NO_LIMIT)
+                image = codec_for(data, max_pixels=NO_LIMIT).decode_image(data, max_pixels=NO_LIMIT)
             except (TruncatedError, CorruptedError) as error:
                 raise OSError(str(error)) from error
-            image = to_image(picture)
             if (image.size, image.mode) != (self.size, self.mode):
                 raise OSError("the picture is not what its header said")
             self._decoded = True

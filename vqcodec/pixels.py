@@ -1,23 +1,21 @@
-"""Pictures in and out: PIL images, arrays, image files <-> 8-bit sRGB, with notes on what was not kept."""
+"""Pictures in: PIL images, arrays and image files to 8-bit sRGB, with notes on what was not kept."""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from vqcodec.errors import CorruptedError, LimitError, UnsupportedImageError, VqcodecError
+from vqcodec.limits import MAX_PIXELS, check_size, refuse_above
 
-WARN_PIXELS = 89_478_485
-MAX_PIXELS = 178_956_970
-MAX_SIDE = 1 << 20  # of the file format, whatever the number of pixels
+WEBP_SIDE = 16383  # of the largest WebP image
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,41 +26,6 @@ class Picture:
     gray: bool = False  # came from a gray image, and goes back to one
     alpha: np.ndarray | None = None  # (H, W) uint8; None where the image is opaque
     notes: tuple[str, ...] = ()  # what could not be kept, in plain words
-
-
-@dataclass(frozen=True)
-class SaveFormat:
-    """How one image file format is written: Pillow's name and options, and what the format cannot hold."""
-
-    name: str
-    options: dict[str, Any] = field(default_factory=dict)
-    alpha: bool = True
-    colour: bool = True
-    max_side: int = 2**31 - 1
-    note: str = ""
-
-
-_PNG = SaveFormat("PNG")
-_TIFF = SaveFormat("TIFF", {"compression": "tiff_deflate"})
-_WEBP = SaveFormat("WEBP", {"lossless": True, "exact": True}, max_side=16383)
-_BMP = SaveFormat("BMP", alpha=False)
-_PPM = SaveFormat("PPM", alpha=False)
-_PGM = SaveFormat("PPM", alpha=False, colour=False)  # Pillow's PPM writer makes a PGM file of a gray picture
-_JPEG = SaveFormat(
-    "JPEG", {"quality": 95, "subsampling": 0}, alpha=False, max_side=65500, note="saved as JPEG: lossy, quality 95"
-)
-SAVE_FORMATS = {
-    ".png": _PNG, ".tif": _TIFF, ".tiff": _TIFF, ".webp": _WEBP, ".bmp": _BMP,
-    ".ppm": _PPM, ".pgm": _PGM, ".pnm": _PPM, ".jpg": _JPEG, ".jpeg": _JPEG,
-}  # fmt: skip
-
-
-def check_size(height: int, width: int, max_pixels: int = MAX_PIXELS) -> None:
-    """Raise `LimitError` above `max_pixels` or `MAX_SIDE`, and warn (as Pillow does) above `WARN_PIXELS`."""
-    _refuse_above(max_pixels, height, width)
-    if height * width > WARN_PIXELS:
-        message = f"{width}x{height} is a very large picture: it needs much memory and time"
-        warnings.warn(message, Image.DecompressionBombWarning, stacklevel=3)
 
 
 def open_image(source: str | Path | BinaryIO | bytes, max_pixels: int = MAX_PIXELS) -> Picture:
@@ -76,7 +39,7 @@ def open_image(source: str | Path | BinaryIO | bytes, max_pixels: int = MAX_PIXE
             return open_image(file, max_pixels)
     stream = BytesIO(source) if isinstance(source, bytes) else source
     with _named_errors(), Image.open(stream) as image:
-        _refuse_above(max_pixels, image.height, image.width)  # Pillow itself warns
+        refuse_above(max_pixels, image.height, image.width)  # Pillow itself warns
         return _from_pillow(image)
 
 
@@ -93,44 +56,12 @@ def from_image(image: Image.Image | np.ndarray) -> Picture:
     return _from_pillow(image)
 
 
-def to_array(picture: Picture) -> np.ndarray:
-    """The picture as a uint8 array: (H, W) gray, (H, W, 2) gray and alpha, (H, W, 3) RGB, (H, W, 4) RGBA."""
-    colour = picture.pixels[..., :1] if picture.gray else picture.pixels
-    if picture.alpha is not None:
-        colour = np.concatenate([colour, picture.alpha[..., None]], axis=2)
-    return np.ascontiguousarray(colour[..., 0] if colour.shape[2] == 1 else colour)
-
-
-def to_image(picture: Picture) -> Image.Image:
-    """The picture as a PIL image of mode L, LA, RGB or RGBA."""
-    return Image.fromarray(to_array(picture))
-
-
-def save_image(picture: Picture, target: BinaryIO, format: str) -> tuple[str, ...]:
-    """Write a PNG, TIFF, lossless WebP, BMP, PPM, PGM or JPEG file; returns what was not kept, in words.
-
-    `format` is a suffix of `SAVE_FORMATS` without its dot, in any case. Raises `UnsupportedImageError` where it
-    is unknown, or cannot hold the transparency, the colour or the size.
-    """
-    chosen = SAVE_FORMATS.get(f".{format.lower()}")
-    if chosen is None:
-        raise UnsupportedImageError(f"cannot write the format {format}")
-    if picture.alpha is not None and not chosen.alpha:
-        raise UnsupportedImageError(f"{chosen.name} cannot hold transparency: choose PNG, TIFF or WebP")
-    if not picture.gray and not chosen.colour:
-        raise UnsupportedImageError(f"{format.upper()} cannot hold colour: choose PPM or PNG")
-    if max(picture.pixels.shape) > chosen.max_side:
-        raise UnsupportedImageError(f"{chosen.name} cannot hold sides over {chosen.max_side} pixels")
-    to_image(picture).save(target, format=chosen.name, **chosen.options)
-    return (chosen.note,) if chosen.note else ()
-
-
 def alpha_to_bytes(alpha: np.ndarray) -> bytes:
     """An alpha channel, (H, W) uint8, as the smaller of a lossless PNG and a lossless WebP file."""
     gray = Image.fromarray(alpha)
     png, webp = BytesIO(), BytesIO()
     gray.save(png, "PNG", optimize=True)
-    if max(gray.size) > _WEBP.max_side:
+    if max(gray.size) > WEBP_SIDE:
         return png.getvalue()
     gray.convert("RGB").save(webp, "WEBP", lossless=True, method=4)
     return min(png.getvalue(), webp.getvalue(), key=len)
@@ -202,13 +133,6 @@ def _named_errors() -> Iterator[None]:
         raise UnsupportedImageError("not an image that Pillow can read") from error
     except Exception as error:
         raise UnsupportedImageError(f"the image cannot be decoded: {error}") from error
-
-
-def _refuse_above(max_pixels: int, height: int, width: int) -> None:
-    if max(height, width) > MAX_SIDE:
-        raise LimitError(f"{width}x{height} has a side over the limit of {MAX_SIDE} pixels")
-    if height * width > max_pixels:
-        raise LimitError(f"{width}x{height} is {height * width} pixels, over the limit of {max_pixels}")
 
 
 def _from_pillow(image: Image.Image) -> Picture:

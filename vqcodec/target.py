@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from vqcodec.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 CLOSE = 0.99  # of the target: good enough
 CLOSE_ENOUGH = 0.975  # after a search, which cannot be aimed so well

@@ -21,6 +21,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from vqcodec import checkpoint
 from vqcodec.config import ModelConfig, TrainConfig, from_json, to_json
+from vqcodec.distortion import distortion
 from vqcodec.errors import InvalidInputError, InvalidModelError
 from vqcodec.models import VQVAE, Losses, start_from_pca
 from vqcodec.photos import CropSampler, centre_crops
@@ -145,7 +146,7 @@ class Trainer:
         cost = []
         for position in range(0, config.quality_levels, 2):
             level = torch.full((1,), float(position), device=self.device)
-            bpp, mse = [], []
+            bpp, mse, lacking = [], [], []
             for photo in centre_crops(photos, config.multiple, VALIDATION_PHOTOS):
                 image = torch.from_numpy(photo.copy()).to(self.device).permute(2, 0, 1)[None].float() / 255.0
                 with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
@@ -154,9 +155,10 @@ class Trainer:
                     bits = sum(float(one.sum()) for one in self.model.code_bits(codes, level))
                     bpp.append(bits / (photo.shape[0] * photo.shape[1]))
                 mse.append(float((decoded - image).square().mean()))
+                lacking.append(float(distortion(config, decoded, image)))
             log[f"validation/bpp_{position}"] = float(np.mean(bpp))
             log[f"validation/psnr_{position}"] = float(np.mean(-10.0 * np.log10(mse)))
-            cost.append(np.log2(np.mean(bpp) + config.lambda_at(position) * 65025.0 * np.mean(mse)))
+            cost.append(np.log2(np.mean(bpp) + config.lambda_at(position) * np.mean(lacking)))
         log["validation/log2_cost"] = float(np.mean(cost))
         self._put(live)
         return log

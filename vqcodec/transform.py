@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from vqcodec._core import Header
 from vqcodec.errors import InvalidInputError
 from vqcodec.models import VQVAE
 from vqcodec.pixels import pad_to_multiple, windows
@@ -50,8 +51,10 @@ class Transform:
         codes[-1] = codes[-1][:, :rows, :columns]
         return [np.ascontiguousarray(grid) for grid in codes]
 
-    def synthesize(self, codes: Sequence[np.ndarray], size: tuple[int, int], level: float) -> np.ndarray:
-        """Mirror of `analyze`: pixels (*size, 3) uint8 of the codes of the first level or of all."""
+    def synthesize(
+        self, codes: Sequence[np.ndarray], size: tuple[int, int], level: float, *, gray: bool = False
+    ) -> np.ndarray:
+        """Mirror of `analyze`: pixels (*size, 3), of a gray picture (*size, 1), of the codes of one level or of all."""
         ratios = self.ratios[: len(codes)]
         height, width = (-(-side // self.stride) for side in size)
         pixels = np.empty((height * self.stride, width * self.stride, 3), np.uint8)
@@ -67,26 +70,25 @@ class Transform:
                 found = self.model.synthesize(cuts, self._level(level), shape)[0]
                 shown = (found * 255.0).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
                 pixels[_times(window.core, self.stride)] = shown[_times(window.inner, self.stride)]
-        return np.ascontiguousarray(pixels[: size[0], : size[1]])
+        shown = pixels[: size[0], : size[1]]
+        return np.ascontiguousarray(_gray(shown) if gray else shown)
 
-    def synthesize_batch(
-        self, codes: Sequence[Sequence[np.ndarray]], sizes: Sequence[tuple[int, int]], levels: Sequence[float]
-    ) -> list[np.ndarray]:
+    def synthesize_batch(self, codes: Sequence[Sequence[np.ndarray]], headers: Sequence[Header]) -> list[np.ndarray]:
         """`synthesize` of many pictures; small ones of one size and level go through the networks together."""
         pixels: list[np.ndarray] = [np.empty(0, np.uint8)] * len(codes)
-        alike: dict[tuple[tuple[int, int], float], list[int]] = {}
-        for number, kind in enumerate(zip(sizes, levels, strict=True)):
-            alike.setdefault(kind, []).append(number)
-        for (size, level), numbers in alike.items():
+        alike: dict[tuple[int, int, int, bool], list[int]] = {}
+        for number, header in enumerate(headers):
+            alike.setdefault((header.height, header.width, header.quality, header.gray), []).append(number)
+        for (*size, quality, gray), numbers in alike.items():
             height, width = (-(-side // self.stride) for side in size)
-            if max(height, width) > CORE or len(codes[numbers[0]]) < len(self.ratios):
-                for number in numbers:
-                    pixels[number] = self.synthesize(codes[number], size, level)
-                continue
             step = max(CORE * CORE // (height * width), 1)  # as much memory as a window takes
             for some in (numbers[at : at + step] for at in range(0, len(numbers), step)):
-                grids = [np.stack(grids) for grids in zip(*(codes[number] for number in some), strict=True)]
-                shown = self._together(grids, level, (height, width))[:, : size[0], : size[1]]
+                if max(height, width) > CORE:
+                    shown = [self.synthesize(codes[n], (size[0], size[1]), quality / 16, gray=gray) for n in some]
+                else:
+                    grids = [np.stack(level) for level in zip(*(codes[number] for number in some), strict=True)]
+                    shown = list(self._together(grids, quality / 16, (height, width))[:, : size[0], : size[1]])
+                    shown = [_gray(picture) if gray else picture for picture in shown]
                 for number, picture in zip(some, shown, strict=True):
                     pixels[number] = np.ascontiguousarray(picture)
         return pixels
@@ -101,6 +103,12 @@ class Transform:
 
     def _level(self, level: float) -> torch.Tensor:
         return torch.full((1,), level, device=self.device)
+
+
+def _gray(pixels: np.ndarray) -> np.ndarray:
+    """The mean of the channels, (H, W, 1) uint8."""
+    mean: np.ndarray = (pixels.sum(axis=2, keepdims=True, dtype=np.uint16) + 1) // 3
+    return mean.astype(np.uint8)
 
 
 def _times(cells: Cells, factor: int) -> Cells:

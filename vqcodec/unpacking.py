@@ -15,7 +15,7 @@ from vqcodec.archive import ArchiveReader, Record
 from vqcodec.codec import codec_for, codes_batch
 from vqcodec.errors import CorruptedError, VqcodecError
 from vqcodec.files import IMAGE_SUFFIXES, write_file
-from vqcodec.pixels import save_image
+from vqcodec.formats import save_image
 from vqcodec.sources import default_name
 
 BATCH = 256  # records at a time
@@ -119,9 +119,8 @@ def _place(
 def _image(data: bytes, format: str, model: str | Path | None) -> tuple[bytes, tuple[str, ...]]:
     if format == "vqc":
         return data, ()
-    picture = codec_for(data, model).decode_picture(data, threads=1)
     image = BytesIO()
-    notes = picture.notes + save_image(picture, image, format)
+    notes = save_image(codec_for(data, model).decode_image(data, threads=1), image, format)
     return image.getvalue(), notes
 
 

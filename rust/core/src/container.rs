@@ -9,7 +9,10 @@ use crate::limits::Limits;
 pub const MAGIC: [u8; 4] = *b"VQC\x1a";
 
 /// The newest format version: every version from 1 is read.
-pub const VERSION: u8 = 2;
+pub const VERSION: u8 = 3;
+
+/// The version of files of codes alone, which the parts of version 3 are not in.
+pub const CODES_VERSION: u8 = 2;
 
 /// Most levels of a file.
 pub const MAX_LEVELS: usize = 4;
@@ -22,9 +25,11 @@ const CHECKSUM_BYTES: u64 = 4;
 
 const GRAY: u8 = 1;
 const ALPHA: u8 = 2;
+const EXACT: u8 = 4;
+const METADATA: u8 = 8;
 
 /// How one level divides a picture into codes and tiles.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Level {
     /// Base-2 logarithm of the pixels from one position to the next.
     pub stride_log2: u8,
@@ -44,8 +49,21 @@ impl Level {
     }
 }
 
+/// How a file holds all samples of a picture exactly.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Exact {
+    /// Samples of a pixel: 1 gray, 2 gray and alpha, 3 sRGB, 4 sRGB and alpha.
+    pub channels: u8,
+    /// Bits of a sample, 1 to 16.
+    pub bits: u8,
+    /// Base-2 logarithm of a tile's side in pixels.
+    pub tile_log2: u8,
+    /// CRC-32 of all samples in raster order, channels innermost: bytes up to 8 bits, else pairs of them.
+    pub checksum: u32,
+}
+
 /// What a file says about its picture.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Header {
     /// Format version: 1 to [`VERSION`].
     pub version: u8,
@@ -59,8 +77,11 @@ pub struct Header {
     pub width: u32,
     /// Rows of pixels, at least 1.
     pub height: u32,
-    /// The levels, coarse to fine: 1 to 4 of them, strides never growing.
+    /// The levels, coarse to fine: 1 to 4 of them, strides never growing; none in a file of exact
+    /// samples without a preview.
     pub levels: Vec<Level>,
+    /// The exact samples.
+    pub exact: Option<Exact>,
 }
 
 impl Header {
@@ -73,6 +94,15 @@ impl Header {
     pub fn grid(&self, level: Level) -> (usize, usize) {
         let cells = |pixels: u32| pixels.div_ceil(level.stride()) as usize;
         (cells(self.height), cells(self.width))
+    }
+
+    /// The tiles of the exact samples, in the order of their payloads; none where there are none.
+    pub fn exact_tiles(&self) -> impl ExactSizeIterator<Item = Tile> + use<> {
+        let (height, width) = match self.exact {
+            Some(_) => (self.height as usize, self.width as usize),
+            None => (0, 0),
+        };
+        tiles(height, width, self.exact.map_or(1, |exact| 1 << exact.tile_log2))
     }
 
     /// The tiles of a level, in the order of their payloads.
@@ -100,32 +130,67 @@ pub struct Container {
     pub payloads: Vec<Vec<Part>>,
     /// The alpha chunk.
     pub alpha: Option<Part>,
+    /// The metadata chunk.
+    pub metadata: Option<Part>,
+    /// One payload for each tile of the exact samples.
+    pub exact: Vec<Part>,
     /// Bytes before the first payload, the header's checksum included.
     pub header_bytes: u64,
     /// Bytes of the whole file.
     pub file_bytes: u64,
 }
 
-/// Puts a file together. `payloads` holds one payload for each tile of each level.
-pub fn write(header: &Header, payloads: &[Vec<Vec<u8>>], alpha: Option<&[u8]>) -> Result<Vec<u8>> {
-    check_header(header).map_err(|what| Error::InvalidInput(what.into()))?;
+/// What stands behind the header of a file, in this order.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Parts<'a> {
+    /// One payload for each tile of each level.
+    pub payloads: &'a [Vec<Vec<u8>>],
+    /// The alpha chunk.
+    pub alpha: Option<&'a [u8]>,
+    /// The metadata chunk.
+    pub metadata: Option<&'a [u8]>,
+    /// One payload for each tile of the exact samples.
+    pub exact: &'a [Vec<u8>],
+}
+
+impl<'a> Parts<'a> {
+    /// Those of a file of codes alone.
+    pub fn of_codes(payloads: &'a [Vec<Vec<u8>>], alpha: Option<&'a [u8]>) -> Self {
+        Self { payloads, alpha, ..Self::default() }
+    }
+}
+
+/// Puts a file together.
+pub fn write(header: &Header, parts: Parts) -> Result<Vec<u8>> {
+    let Parts { payloads, alpha, metadata, exact } = parts;
+    let has = (alpha.is_some(), metadata.is_some());
+    check_header(header, has).map_err(|what| Error::InvalidInput(what.into()))?;
     let tiles = header.levels.iter().map(|&level| header.tiles(level).len());
-    if !tiles.eq(payloads.iter().map(Vec::len)) {
+    let all = tiles.eq(payloads.iter().map(Vec::len));
+    if !all || header.exact_tiles().len() != exact.len() {
         return Err(Error::InvalidInput("there must be one payload for each tile".into()));
     }
-    let parts: Vec<_> = payloads.iter().flatten().map(Vec::as_slice).chain(alpha).collect();
-
     let mut bytes = Vec::new();
     bytes.extend(MAGIC);
     bytes.push(header.version);
-    bytes.push(if header.gray { GRAY } else { 0 } | if alpha.is_some() { ALPHA } else { 0 });
+    bytes.push(
+        if header.gray { GRAY } else { 0 }
+            | if alpha.is_some() { ALPHA } else { 0 }
+            | if header.exact.is_some() { EXACT } else { 0 }
+            | if metadata.is_some() { METADATA } else { 0 },
+    );
     bytes.extend(header.model.0);
     bytes.push(header.quality);
     write_leb128(header.width, &mut bytes);
     write_leb128(header.height, &mut bytes);
     bytes.push(header.levels.len() as u8);
     bytes.extend(header.levels.iter().map(|level| level.stride_log2 << 4 | level.tile_log2));
-    join(&bytes[MAGIC.len()..], &parts)
+    if let Some(Exact { channels, bits, tile_log2, checksum }) = header.exact {
+        bytes.extend([channels, bits, tile_log2]);
+        bytes.extend(checksum.to_le_bytes());
+    }
+    let codes = payloads.iter().flatten().map(Vec::as_slice).chain(alpha).chain(metadata);
+    join(&bytes[MAGIC.len()..], &codes.chain(exact.iter().map(Vec::as_slice)).collect::<Vec<_>>())
 }
 
 /// A whole file without what can be computed again: what an archive keeps of it.
@@ -143,7 +208,7 @@ pub fn split<'a>(bytes: &'a [u8], limits: &Limits) -> Result<Pieces<'a>> {
     container.verify(bytes)?;
     let mut parts = Vec::new();
     let mut behind_head = CHECKSUM_BYTES as usize;
-    for &part in container.payloads.iter().flatten().chain(&container.alpha) {
+    for &part in container.parts() {
         let mut length = Vec::new();
         write_leb128(part.length, &mut length);
         behind_head += length.len();
@@ -180,25 +245,42 @@ pub fn parse(bytes: &[u8], limits: &Limits) -> Result<Container> {
     let mut reader = Reader { bytes, position: 0 };
     let version = read_magic(&mut reader)?;
     let flags = reader.byte()?;
-    if flags & !(GRAY | ALPHA) != 0 {
+    let known = GRAY | ALPHA | if version > CODES_VERSION { EXACT | METADATA } else { 0 };
+    if flags & !known != 0 {
         return Err(Error::Corrupted { what: "reserved flag bits are set" });
     }
     let model = ModelId(reader.array()?);
     let quality = reader.byte()?;
     let (width, height) = (reader.leb128()?, reader.leb128()?);
     let level_count = reader.byte()?;
-    if !(1..=MAX_LEVELS).contains(&level_count.into()) {
-        return Err(Error::Corrupted { what: "the number of levels is not 1 to 4" });
+    if usize::from(level_count) > MAX_LEVELS {
+        return Err(Error::Corrupted { what: LEVEL_COUNT });
     }
     let levels = (0..level_count).map(|_| {
         let level = reader.byte()?;
         Ok(Level { stride_log2: level >> 4, tile_log2: level & 15 })
     });
     let levels = levels.collect::<Result<_>>()?;
-    let gray = flags & GRAY != 0;
-    let header = Header { version, gray, model, quality, width, height, levels };
-    check_header(&header).map_err(|what| Error::Corrupted { what })?;
+    let exact = if flags & EXACT != 0 { Some(read_exact(&mut reader)?) } else { None };
+    let header =
+        Header { version, gray: flags & GRAY != 0, model, quality, width, height, levels, exact };
+    let has = (flags & ALPHA != 0, flags & METADATA != 0);
+    check_header(&header, has).map_err(|what| Error::Corrupted { what })?;
+    read_lengths(reader, header, limits, has)
+}
 
+fn read_exact(reader: &mut Reader) -> Result<Exact> {
+    let [channels, bits, tile_log2] = reader.array()?;
+    Ok(Exact { channels, bits, tile_log2, checksum: u32::from_le_bytes(reader.array()?) })
+}
+
+/// The end of the header: the lengths of all parts, and its checksum.
+fn read_lengths(
+    mut reader: Reader,
+    header: Header,
+    limits: &Limits,
+    (alpha, metadata): (bool, bool),
+) -> Result<Container> {
     if check_size(&header, limits)? > reader.rest().len() as u64 {
         return Err(Error::Truncated { what: "header" }); // each length has at least one byte
     }
@@ -206,29 +288,33 @@ pub fn parse(bytes: &[u8], limits: &Limits) -> Result<Container> {
     for &level in &header.levels {
         payloads.push(header.tiles(level).map(|_| reader.leb128()).collect::<Result<Vec<u32>>>()?);
     }
-    let alpha = if flags & ALPHA != 0 { Some(reader.leb128()?) } else { None };
-    let checksum = crc32(&bytes[..reader.position]);
+    let alpha = if alpha { Some(reader.leb128()?) } else { None };
+    let metadata = if metadata { Some(reader.leb128()?) } else { None };
+    let exact = header.exact_tiles().map(|_| reader.leb128()).collect::<Result<Vec<u32>>>()?;
+    let checksum = crc32(&reader.bytes[..reader.position]);
     if u32::from_le_bytes(reader.array()?) != checksum {
         return Err(Error::Corrupted { what: "the header does not match its checksum" });
     }
-    Ok(locate(header, reader.position as u64, payloads, alpha))
+    Ok(locate(header, reader.position as u64, (payloads, alpha, metadata, exact)))
 }
 
 /// Checks the numbers of pixels and of tiles; returns the latter.
 pub(crate) fn check_size(header: &Header, limits: &Limits) -> Result<u64> {
     limits.check_picture(header.width, header.height)?;
     let tiles = header.levels.iter().map(|&level| header.tiles(level).len());
-    let tiles = tiles.fold(0, |sum: u64, tiles| sum.saturating_add(tiles as u64));
+    let exact = header.exact_tiles().len() as u64;
+    let tiles = tiles.fold(exact, |sum, tiles| sum.saturating_add(tiles as u64));
     limits.check_tiles(tiles)?;
     Ok(tiles)
 }
 
-/// Lays payloads of the given lengths out behind a header of `header_bytes`.
+type Lengths = (Vec<Vec<u32>>, Option<u32>, Option<u32>, Vec<u32>);
+
+/// Lays parts of the given lengths out behind a header of `header_bytes`.
 fn locate(
     header: Header,
     header_bytes: u64,
-    lengths: Vec<Vec<u32>>,
-    alpha: Option<u32>,
+    (payloads, alpha, metadata, exact): Lengths,
 ) -> Container {
     let mut end = header_bytes; // at most 2^20 tiles of 2^32 bytes: far from overflowing
     let mut place = |length: u32| {
@@ -237,12 +323,19 @@ fn locate(
         part
     };
     let payloads =
-        lengths.into_iter().map(|lengths| lengths.into_iter().map(&mut place).collect()).collect();
-    let alpha = alpha.map(&mut place);
-    Container { header, payloads, alpha, header_bytes, file_bytes: end }
+        payloads.into_iter().map(|lengths| lengths.into_iter().map(&mut place).collect()).collect();
+    let (alpha, metadata) = (alpha.map(&mut place), metadata.map(&mut place));
+    let exact = exact.into_iter().map(&mut place).collect();
+    Container { header, payloads, alpha, metadata, exact, header_bytes, file_bytes: end }
 }
 
 impl Container {
+    /// Everything behind the header, in the order of the file.
+    pub fn parts(&self) -> impl Iterator<Item = &Part> {
+        let codes = self.payloads.iter().flatten().chain(&self.alpha);
+        codes.chain(&self.metadata).chain(&self.exact)
+    }
+
     /// The bytes of one payload or of the alpha chunk, checked.
     pub fn payload<'a>(&self, bytes: &'a [u8], part: Part) -> Result<&'a [u8]> {
         let (payload, checksum) = split_part(bytes, part)?;
@@ -263,8 +356,7 @@ impl Container {
         if length < self.file_bytes {
             return Err(Error::Truncated { what: "payloads" });
         }
-        self.verify_levels(bytes, self.payloads.len())?;
-        self.alpha.map(|part| self.payload(bytes, part)).transpose()?;
+        self.parts().try_for_each(|&part| self.payload(bytes, part).map(drop))?;
         if length > self.file_bytes {
             return Err(Error::Corrupted { what: "there are trailing bytes behind the file" });
         }
@@ -278,7 +370,7 @@ impl Container {
     }
 }
 
-/// The bytes of a payload or of the alpha chunk, and the checksum behind them.
+/// The bytes of a part, and the checksum behind them.
 fn split_part(bytes: &[u8], part: Part) -> Result<(&[u8], [u8; 4])> {
     let offset = usize::try_from(part.offset).ok();
     offset
@@ -287,23 +379,44 @@ fn split_part(bytes: &[u8], part: Part) -> Result<(&[u8], [u8; 4])> {
         .ok_or(Error::Truncated { what: "payloads" })
 }
 
-/// The rules for headers that hold in both directions.
-fn check_header(header: &Header) -> std::result::Result<(), &'static str> {
+const LEVEL_COUNT: &str = "the number of levels is not 1 to 4";
+
+/// The rules for headers that hold in both directions, `(alpha, metadata)` being there or not.
+fn check_header(
+    header: &Header,
+    (alpha, metadata): (bool, bool),
+) -> std::result::Result<(), &'static str> {
     let levels = &header.levels;
     if !(1..=VERSION).contains(&header.version) {
         return Err("there is no such format version");
     }
+    if header.version <= CODES_VERSION && (header.exact.is_some() || metadata) {
+        return Err("this format version has neither exact samples nor metadata");
+    }
     if header.width == 0 || header.height == 0 {
         return Err("a picture has at least one pixel");
     }
-    if levels.is_empty() || levels.len() > MAX_LEVELS {
-        return Err("the number of levels is not 1 to 4");
+    if levels.len() > MAX_LEVELS || (levels.is_empty() && header.exact.is_none()) {
+        return Err(LEVEL_COUNT);
     }
     if levels.iter().any(|level| level.stride_log2.max(level.tile_log2) > MAX_LOG2) {
         return Err("a stride or a tile is larger than 32768");
     }
     if levels.windows(2).any(|pair| pair[0].stride_log2 < pair[1].stride_log2) {
         return Err("levels are not ordered from coarse to fine");
+    }
+    if levels.is_empty() && (header.model, header.quality) != (ModelId([0; 8]), 0) {
+        return Err("a file without levels names a model or a quality");
+    }
+    let Some(exact) = header.exact else { return Ok(()) };
+    if !(1..=4).contains(&exact.channels) || !(1..=16).contains(&exact.bits) {
+        return Err("a pixel has 1 to 4 samples of 1 to 16 bits");
+    }
+    if exact.tile_log2 > MAX_LOG2 {
+        return Err("a stride or a tile is larger than 32768");
+    }
+    if alpha || header.gray != (exact.channels <= 2) {
+        return Err("what is said of colour and alpha does not fit the exact samples");
     }
     Ok(())
 }

@@ -179,24 +179,20 @@ impl ContextPrior {
         let positions: Vec<_> = step.pattern.positions(height, width).collect();
         let mut outputs = Vec::new();
         for positions in positions.chunks(batch) {
-            outputs.extend_from_slice(network.run(features, positions));
+            outputs.extend_from_slice(network.run([features], positions));
         }
         Ok((outputs, slice.shared[2].rows()))
     }
 
-    /// Codes the positions of one step.
-    fn code_step(
+    /// Codes the positions of one step in all lanes.
+    fn code_step<C: SymbolCoder>(
         &self,
         network: &mut Evaluation,
-        codes: &mut CodeGrid,
-        features: &mut FeatureGrid,
-        mut adaptation: Option<&mut Adaptation>,
-        coder: &mut impl SymbolCoder,
+        lanes: &mut [(&mut Lane<C>, FeatureGrid, Option<Adaptation>)],
+        [height, width]: [usize; 2],
     ) -> Result<()> {
-        let [_, height, width] = codes.shape();
-        let variables = &network.slice.variables;
-        let outputs_each = variables.len() * self.head.parameters();
-        let batch = if network.step.sequential { 1 } else { BATCH };
+        let outputs_each = network.slice.variables.len() * self.head.parameters();
+        let batch = if network.step.sequential { 1 } else { (BATCH / lanes.len().max(1)).max(1) };
         let mut categorical = Categorical::default();
         let mut positions = network.step.pattern.positions(height, width);
         let mut chunk = Vec::with_capacity(batch);
@@ -206,32 +202,70 @@ impl ContextPrior {
             if chunk.is_empty() {
                 return Ok(());
             }
-            let outputs = network.run(features, &chunk);
-            for (&(y, x), outputs) in chunk.iter().zip(outputs.chunks_exact(outputs_each)) {
-                if let Some(adaptation) = &mut adaptation {
-                    adaptation.move_to(y, x);
-                }
-                for (index, variable) in variables.clone().enumerate() {
-                    let code = codes.at_mut(variable, y, x);
-                    *code = match self.head {
-                        Head::Logistic => {
-                            let (mean, class) = (outputs[index], outputs[variables.len() + index]);
-                            match &mut adaptation {
-                                Some(adaptation) => {
-                                    adaptation.code(index, (mean, class), *code, coder)?
+            let variables = network.slice.variables.clone();
+            let outputs = network.run(lanes.iter().map(|(_, features, _)| features), &chunk);
+            let each = outputs.chunks_exact(chunk.len() * outputs_each);
+            for ((lane, features, adaptation), outputs) in lanes.iter_mut().zip(each) {
+                for (&(y, x), outputs) in chunk.iter().zip(outputs.chunks_exact(outputs_each)) {
+                    let Lane { codes, coder, .. } = &mut **lane;
+                    if let Some(adaptation) = adaptation {
+                        adaptation.move_to(y, x);
+                    }
+                    for (index, variable) in variables.clone().enumerate() {
+                        let code = codes.at_mut(variable, y, x);
+                        *code = match self.head {
+                            Head::Logistic => {
+                                let head = (outputs[index], outputs[variables.len() + index]);
+                                match adaptation {
+                                    Some(adaptation) => {
+                                        adaptation.code(index, head, *code, *coder)?
+                                    }
+                                    None => Logistic::new(head.0, head.1).code(*code, *coder)?,
                                 }
-                                None => Logistic::new(mean, class).code(*code, coder)?,
                             }
-                        }
-                        Head::Categorical { alphabet, .. } => {
-                            categorical.set_logits(&outputs[index * alphabet..][..alphabet]);
-                            coder.code(*code, &categorical)?
-                        }
-                    };
+                            Head::Categorical { alphabet, .. } => {
+                                categorical.set_logits(&outputs[index * alphabet..][..alphabet]);
+                                coder.code(*code, &categorical)?
+                            }
+                        };
+                    }
+                    self.note_features(features, codes, variables.clone(), (y, x))?;
                 }
-                self.note_features(features, codes, variables.clone(), (y, x))?;
             }
         }
+    }
+
+    /// Codes tiles of one size and quality together, each with a coder of its own: weights that were
+    /// loaded once serve all of them. The result is that of [`code`](Prior::code) for each.
+    pub fn code_together<C: SymbolCoder>(
+        &self,
+        lanes: &mut [Lane<C>],
+        quality: u8,
+        adaptive: bool,
+    ) -> Result<()> {
+        let Some([_, height, width]) = lanes.first().map(|lane| lane.codes.shape()) else {
+            return Ok(());
+        };
+        let adaptive = adaptive && matches!(self.head, Head::Logistic);
+        let mut open = Vec::with_capacity(lanes.len());
+        for lane in lanes {
+            if lane.codes.shape() != [self.variables(), height, width] {
+                return Err(Error::InvalidInput("tiles of different sizes".into()));
+            }
+            let features = self.first_features([height, width], lane.coarse)?;
+            open.push((lane, features, None));
+        }
+        for slice in &self.slices {
+            for (_, _, adaptation) in &mut open {
+                *adaptation =
+                    adaptive.then(|| Adaptation::new(slice.variables.len(), height, width));
+            }
+            for step in &slice.steps {
+                let mut network = Evaluation::new(self, slice, step, quality);
+                self.code_step(&mut network, &mut open, [height, width])?;
+            }
+        }
+        Ok(())
     }
 
     /// Enters the features of some variables of a position, which are known from now on.
@@ -276,19 +310,18 @@ impl Prior for ContextPrior {
         adaptive: bool,
         coder: &mut impl SymbolCoder,
     ) -> Result<()> {
-        let [_, height, width] = codes.shape();
-        let mut features = self.first_features([height, width], coarse)?;
-        let adaptive = adaptive && matches!(self.head, Head::Logistic);
-        for slice in &self.slices {
-            let mut adaptation =
-                adaptive.then(|| Adaptation::new(slice.variables.len(), height, width));
-            for step in &slice.steps {
-                let mut network = Evaluation::new(self, slice, step, quality);
-                self.code_step(&mut network, codes, &mut features, adaptation.as_mut(), coder)?;
-            }
-        }
-        Ok(())
+        self.code_together(&mut [Lane { codes, coarse, coder }], quality, adaptive)
     }
+}
+
+/// One of several tiles that are coded together.
+pub struct Lane<'a, C> {
+    /// Its codes: read or filled in.
+    pub codes: &'a mut CodeGrid,
+    /// The features of the coarse codes, for a prior that sees them.
+    pub coarse: Option<&'a FeatureGrid>,
+    /// Its coder.
+    pub coder: &'a mut C,
 }
 
 /// The network of one step at one quality, with the memory it works in.
@@ -309,37 +342,51 @@ impl<'a> Evaluation<'a> {
         Self { prior, slice, step, biases, inputs: Vec::new(), outputs: Vec::new() }
     }
 
-    /// The head's `(positions, outputs)` numbers at `positions`.
-    fn run(&mut self, features: &FeatureGrid, positions: &[(usize, usize)]) -> &[i32] {
-        self.gather(features, positions);
+    /// The head's `(grids, positions, outputs)` numbers at `positions` of each of several grids.
+    fn run<'f>(
+        &mut self,
+        grids: impl IntoIterator<Item = &'f FeatureGrid>,
+        positions: &[(usize, usize)],
+    ) -> &[i32] {
+        let count = self.gather(grids, positions);
         let [hidden1, hidden2, head] = &self.slice.shared;
         let layers = [&self.step.context, hidden1, hidden2, head];
         for (index, (layer, biases)) in layers.into_iter().zip(&self.biases).enumerate() {
             if index > 0 {
                 let rows = layers[index - 1].rows();
-                self.inputs.resize(positions.len() * layer.stride(), 0);
+                self.inputs.resize(count * layer.stride(), 0);
                 activate(&self.outputs, rows, layer.stride(), &mut self.inputs);
             }
-            self.outputs.resize(positions.len() * layer.rows(), 0);
+            self.outputs.resize(count * layer.rows(), 0);
             layer.apply(self.prior.kernel, biases, &self.inputs, &mut self.outputs);
         }
         &self.outputs
     }
 
-    /// Fills the inputs of the context layer: for every tap the features it sees, zero-padded.
-    fn gather(&mut self, features: &FeatureGrid, positions: &[(usize, usize)]) {
+    /// Fills the inputs of the context layer: for every tap the features it sees, zero-padded. Returns
+    /// the number of vectors.
+    fn gather<'f>(
+        &mut self,
+        grids: impl IntoIterator<Item = &'f FeatureGrid>,
+        positions: &[(usize, usize)],
+    ) -> usize {
         let own = self.prior.own_channels(&self.slice.variables);
         let stride = self.step.context.stride();
+        let mut count = 0;
         self.inputs.clear();
-        for (index, &(y, x)) in positions.iter().enumerate() {
-            for tap in &self.step.taps {
-                let channels = match tap.source {
-                    Source::Earlier => 0..own.start,
-                    Source::Own => own.clone(),
-                };
-                self.inputs.extend_from_slice(features.seen(y, x, tap, channels));
+        for features in grids {
+            for &(y, x) in positions {
+                for tap in &self.step.taps {
+                    let channels = match tap.source {
+                        Source::Earlier => 0..own.start,
+                        Source::Own => own.clone(),
+                    };
+                    self.inputs.extend_from_slice(features.seen(y, x, tap, channels));
+                }
+                count += 1;
+                self.inputs.resize(count * stride, 0);
             }
-            self.inputs.resize((index + 1) * stride, 0);
         }
+        count
     }
 }

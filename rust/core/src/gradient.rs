@@ -131,7 +131,7 @@ impl Adjoint {
         let rows = values.par_chunks_exact_mut(width * channels).enumerate();
         rows.for_each_init(Scratch::default, |scratch, (y, row)| {
             let mut sums = vec![0; row.len()];
-            self.conv.add_row(kernel, &input, y, &mut sums, scratch);
+            self.conv.add_rows(kernel, &input, y..y + 1, &mut sums, scratch);
             for (value, sum) in row.iter_mut().zip(sums) {
                 *value = sum as f32 * scale.0 * scale.1;
             }
@@ -226,7 +226,7 @@ impl Transform {
         let mut sums = vec![0; height * stride * line];
         let bands = sums.par_chunks_mut(stride * line).enumerate();
         bands.for_each_init(Scratch::default, |scratch, (y, band)| {
-            self.add_band((&grid, skip.as_ref()), y, band, scratch);
+            self.add_band((&grid, skip.as_ref()), y..y + 1, band, scratch);
         });
         Ok(Trace { hidden, sums, width: width * stride })
     }
@@ -263,7 +263,7 @@ fn forward(op: &Op, kernel: Kernel, input: &Grid, quality: u8) -> (Grid, Option<
             let rows = output.values.par_chunks_exact_mut(input.width * input.channels);
             rows.enumerate().for_each_init(Scratch::default, |scratch, (y, row)| {
                 let mut sums: Vec<_> = row.iter().map(|&own| i32::from(own)).collect();
-                mix.add_row(kernel, &hidden, y, &mut sums, scratch);
+                mix.add_rows(kernel, &hidden, y..y + 1, &mut sums, scratch);
                 for (value, sum) in row.iter_mut().zip(sums) {
                     *value = sum.clamp(-LIMIT, LIMIT) as i16;
                 }

@@ -54,9 +54,21 @@ impl Head {
         let rows = codes.par_chunks_mut(inner.width * variables).enumerate();
         rows.for_each_init(Scratch::default, |scratch, (y, row)| {
             let mut sums = vec![0; width * channels];
-            self.out.add_row(window.kernel, &window.trunk, inner.y + y, &mut sums, scratch);
+            self.out.add_rows(
+                window.kernel,
+                &window.trunk,
+                inner.y + y..inner.y + y + 1,
+                &mut sums,
+                scratch,
+            );
             if let Some(skip) = &self.skip {
-                skip.add_row(window.kernel, &window.pixels, inner.y + y, &mut sums, scratch);
+                skip.add_rows(
+                    window.kernel,
+                    &window.pixels,
+                    inner.y + y..inner.y + y + 1,
+                    &mut sums,
+                    scratch,
+                );
             }
             let sums = sums.chunks_exact(channels).skip(inner.x);
             let mut latents = vec![0; channels];

@@ -1,14 +1,16 @@
 //! Pixels to codes and back with a model's own networks, on several threads.
 
 use crate::codes::CodeGrid;
+use crate::container::{self, Header};
 use crate::context::ContextPrior;
 use crate::error::{Error, Result};
 use crate::limits::Limits;
 use crate::model::Model;
 use crate::prior::Prior;
 use crate::search::{self, Goal, PASSES};
+use crate::stream;
 use crate::threads::with_threads;
-use crate::transform::Transform;
+use crate::transform::{CORE, Transform};
 
 /// The codes, coarse to fine, of `(height, width, 3)` sRGB pixels at a `quality` position; the result does not
 /// depend on `threads` (0: as many as there are cores). A `dead_zone` above 0, in 1/256, makes
@@ -37,19 +39,69 @@ pub fn synthesize(
     quality: u8,
     threads: usize,
 ) -> Result<Vec<u8>> {
-    with_threads(threads, || synthesize_here(model, codes, [height, width], quality))?
-}
-
-/// The same in the thread pool of the caller.
-pub(crate) fn synthesize_here(
-    model: &Model,
-    codes: &[CodeGrid],
-    [height, width]: [usize; 2],
-    quality: u8,
-) -> Result<Vec<u8>> {
     let transform = check(model, [height, width], quality)?;
     check_shapes(model, codes, [height, width])?;
-    transform.synthesize(codes, height, width, quality)
+    with_threads(threads, || transform.synthesize(codes, height, width, quality))?
+}
+
+/// The same for several pictures of one size, in the thread pool of the caller.
+pub(crate) fn synthesize_together(
+    model: &Model,
+    pictures: &[Vec<CodeGrid>],
+    [height, width]: [usize; 2],
+    quality: u8,
+) -> Result<Vec<Vec<u8>>> {
+    let transform = check(model, [height, width], quality)?;
+    for codes in pictures {
+        check_shapes(model, codes, [height, width])?;
+    }
+    if height.max(width) <= CORE << model.stride_log2 {
+        return transform.synthesize_together(pictures, height, width, quality);
+    }
+    let one = |codes: &Vec<CodeGrid>| transform.synthesize(codes, height, width, quality);
+    pictures.iter().map(one).collect()
+}
+
+/// A decoded picture.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pixels {
+    /// Rows of pixels.
+    pub height: usize,
+    /// Columns of pixels.
+    pub width: usize,
+    /// Samples of a pixel: 3 (sRGB), or 1 of a gray picture, the mean of these.
+    pub channels: usize,
+    /// `height * width * channels` samples, channels innermost.
+    pub samples: Vec<u8>,
+}
+
+/// The picture in the first `levels` of a file, as [`stream::read_codes`] reads them.
+pub fn decode(
+    model: &Model,
+    bytes: &[u8],
+    limits: &Limits,
+    threads: usize,
+    levels: usize,
+) -> Result<Pixels> {
+    let codes = stream::read_codes(model, bytes, limits, threads, levels)?;
+    let header = container::parse(bytes, limits)?.header;
+    let (height, width) = (header.height as usize, header.width as usize);
+    let samples = synthesize(model, &codes, [height, width], header.quality, threads)?;
+    Ok(Pixels::of(&header, samples))
+}
+
+impl Pixels {
+    /// The picture that a header and the sRGB samples make.
+    pub(crate) fn of(header: &Header, samples: Vec<u8>) -> Self {
+        let (height, width) = (header.height as usize, header.width as usize);
+        if !header.gray {
+            return Self { height, width, channels: 3, samples };
+        }
+        let mean =
+            |pixel: &[u8; 3]| ((pixel.iter().map(|&c| u16::from(c)).sum::<u16>() + 1) / 3) as u8;
+        let samples = samples.as_chunks().0.iter().map(mean).collect();
+        Self { height, width, channels: 1, samples }
+    }
 }
 
 /// Codes that cost fewer `bits + weight * squared error` than the given ones of a picture, found

@@ -6,7 +6,7 @@
 
 use crate::checksum::ModelId;
 use crate::codes::{CodeGrid, Tile, tiles};
-use crate::container::{self, Container, Header, Level, VERSION};
+use crate::container::{self, CODES_VERSION, Container, Header, Level, Parts};
 use crate::context::ContextPrior;
 use crate::entropy::{Decoder, Encoder, Meter};
 use crate::error::{Error, Result};
@@ -43,12 +43,31 @@ pub fn write_file(
     codes: &[CodeGrid],
     threads: usize,
 ) -> Result<(Vec<u8>, f64)> {
-    check_codes(model, picture.quality, codes)?;
     let Picture { width, height, quality, gray, alpha } = picture;
-    let levels = levels(model).collect();
-    let header = Header { version: VERSION, gray, model: model.id, quality, width, height, levels };
+    let header = Header {
+        version: CODES_VERSION,
+        gray,
+        model: model.id,
+        quality,
+        width,
+        height,
+        levels: levels(model).collect(),
+        exact: None,
+    };
+    let (payloads, information) = code_levels(model, &header, codes, threads)?;
+    Ok((container::write(&header, Parts::of_codes(&payloads, alpha))?, information))
+}
+
+/// The payloads of a file's levels, and the bits of information in their codes.
+pub(crate) fn code_levels(
+    model: &Model,
+    header: &Header,
+    codes: &[CodeGrid],
+    threads: usize,
+) -> Result<(Vec<Vec<Vec<u8>>>, f64)> {
+    check_codes(model, header.quality, codes)?;
     // What no reader would take is not written. On pixels, each reader sets a bound of its own.
-    check_limits(model, &header, &Limits::with_max_pixels(u64::MAX))?;
+    check_limits(model, header, &Limits::with_max_pixels(u64::MAX))?;
     let mut payloads = Vec::new();
     let mut information = 0.0;
     for (index, (&level, (_, prior))) in header.levels.iter().zip(model.levels()).enumerate() {
@@ -66,7 +85,7 @@ pub fn write_file(
         let (written, bits): (Vec<_>, Vec<_>) = for_each(tiles, threads, |tile| {
             let mut coder = Encoder::default();
             let (coarse, mut codes) = (coarse_features(model, before, tile)?, codes.tile(tile));
-            prior.code(&mut codes, coarse.as_ref(), quality, true, &mut coder)?;
+            prior.code(&mut codes, coarse.as_ref(), header.quality, true, &mut coder)?;
             let bits = coder.bits();
             Ok((coder.finish(), bits))
         })?
@@ -75,7 +94,7 @@ pub fn write_file(
         payloads.push(written);
         information += bits.iter().sum::<f64>();
     }
-    Ok((container::write(&header, &payloads, alpha)?, information))
+    Ok((payloads, information))
 }
 
 /// The codes of the first `levels` of a file, one grid for each of them; 0 means all. All that they
@@ -169,7 +188,7 @@ fn levels(model: &Model) -> impl Iterator<Item = Level> {
 }
 
 /// What a tile sees of the codes of the level `before` its own, if there is one.
-fn coarse_features(
+pub(crate) fn coarse_features(
     model: &Model,
     before: Option<&CodeGrid>,
     tile: Tile,
@@ -207,7 +226,7 @@ fn check_codes(model: &Model, quality: u8, codes: &[CodeGrid]) -> Result<()> {
 }
 
 /// Checks that a file fits the model that it names, and that its codes fit the limits.
-fn check_model(model: &Model, header: &Header, limits: &Limits) -> Result<()> {
+pub(crate) fn check_model(model: &Model, header: &Header, limits: &Limits) -> Result<()> {
     check_id(header.model, model.id)?;
     if header.quality > model.max_quality() {
         return Err(Error::Corrupted { what: "the quality is above the model's levels" });

@@ -11,13 +11,14 @@
 //!
 //! [coarse]: crate::coarse
 
+use std::ops::Range;
 use std::sync::OnceLock;
 
 use rayon::prelude::*;
 
 use crate::coarse::Coarse;
 use crate::codes::{CodeGrid, Tile, tiles};
-use crate::conv::{Conv, Grid, Scratch};
+use crate::conv::{Conv, Grid, Scratch, rows_together};
 use crate::error::Result;
 use crate::gain::Gain;
 use crate::gradient::Backward;
@@ -228,6 +229,34 @@ impl Transform {
         Ok((trunk, skip))
     }
 
+    /// `synthesize` of several pictures of one size, each of which fits a window: weights that were
+    /// loaded once serve all of them.
+    pub fn synthesize_together(
+        &self,
+        pictures: &[Vec<CodeGrid>],
+        height: usize,
+        width: usize,
+        quality: u8,
+    ) -> Result<Vec<Vec<u8>>> {
+        let (rows, columns) = (height.div_ceil(self.stride), width.div_ceil(self.stride));
+        let whole = Tile { y: 0, x: 0, height: rows, width: columns };
+        let inputs = pictures.iter().map(|codes| self.inputs(codes, whole, quality));
+        let (inputs, skips): (Vec<_>, Vec<_>) =
+            inputs.collect::<Result<Vec<_>>>()?.into_iter().unzip();
+        let skips: Vec<Grid> = skips.into_iter().flatten().collect();
+        let (Some(inputs), skip) = (Grid::stacked(&inputs), Grid::stacked(&skips)) else {
+            return Ok(Vec::new());
+        };
+        let trunk = run(&self.synthesis.trunk, self.kernel, &inputs, quality);
+        let shown = (0..pictures.len()).map(|index| {
+            let mut pixels = vec![0; height * width * COLOURS];
+            let top = index * rows;
+            self.show((&trunk, skip.as_ref()), top, &mut pixels, width, (whole, whole));
+            pixels
+        });
+        Ok(shown.collect())
+    }
+
     fn synthesize_window(
         &self,
         (input, skip): (Grid, Option<Grid>),
@@ -237,17 +266,32 @@ impl Transform {
         region: Tile,
         quality: u8,
     ) {
-        let Self { synthesis, kernel, stride, .. } = self;
-        let trunk = run(&synthesis.trunk, *kernel, &input, quality);
-        let line = region.width * stride * COLOURS;
-        let bands = pixels.par_chunks_mut(stride * width * COLOURS).enumerate();
-        let bands = bands.skip(core.y).take(core.height);
-        bands.for_each_init(Scratch::default, |scratch, (y, band)| {
-            let y = y - region.y;
-            let mut sums = vec![0; stride * line];
-            self.add_band((&trunk, skip.as_ref()), y, &mut sums, scratch);
+        let trunk = run(&self.synthesis.trunk, self.kernel, &input, quality);
+        self.show((&trunk, skip.as_ref()), 0, pixels, width, (core, region));
+    }
+
+    /// The pixels of a core from the activations of its region, which begin at row `top` of positions.
+    fn show(
+        &self,
+        activations: (&Grid, Option<&Grid>),
+        top: usize,
+        pixels: &mut [u8],
+        width: usize,
+        (core, region): (Tile, Tile),
+    ) {
+        let stride = self.stride;
+        let (line, row_bytes) = (region.width * stride * COLOURS, width * COLOURS);
+        let start = core.y * stride * row_bytes;
+        let end = pixels.len().min(start + core.height * stride * row_bytes);
+        let together = rows_together(region.width);
+        let bands = pixels[start..end].par_chunks_mut(together * stride * row_bytes).enumerate();
+        bands.for_each_init(Scratch::default, |scratch, (index, band)| {
+            let first = top + core.y - region.y + index * together;
+            let rows = first..first + band.len().div_ceil(stride * row_bytes);
+            let mut sums = vec![0; rows.len() * stride * line];
+            self.add_band(activations, rows, &mut sums, scratch);
             let left = core.x * stride * COLOURS;
-            for (row, sums) in band.chunks_exact_mut(width * COLOURS).zip(sums.chunks_exact(line)) {
+            for (row, sums) in band.chunks_exact_mut(row_bytes).zip(sums.chunks_exact(line)) {
                 let row = &mut row[left..];
                 let count = row.len().min(core.width * stride * COLOURS);
                 let sums = &sums[(core.x - region.x) * stride * COLOURS..];
@@ -258,23 +302,20 @@ impl Transform {
         });
     }
 
-    /// Adds the pixels of a row of positions, in 1/64 of 255, to the rows of pixels in `sums`: what
-    /// the last steps make of the outputs of the trunk and of the inputs of the skip.
+    /// Adds the pixels of some rows of positions, in 1/64 of 255, to `sums`, rows of pixels: what the
+    /// last steps make of the outputs of the trunk and of the inputs of the skip.
     pub(crate) fn add_band(
         &self,
         (trunk, skip): (&Grid, Option<&Grid>),
-        y: usize,
+        rows: Range<usize>,
         sums: &mut [i32],
         scratch: &mut Scratch,
     ) {
         let Self { synthesis: Synthesis { out, skip: skip_steps, .. }, kernel, stride, .. } = self;
-        let rows = stride / out.fold;
-        let numbers = sums.len() / rows;
-        for (row, sums) in sums.chunks_exact_mut(numbers).enumerate() {
-            out.add_row(*kernel, trunk, y * rows + row, sums, scratch);
-        }
+        let each = stride / out.fold;
+        out.add_rows(*kernel, trunk, rows.start * each..rows.end * each, sums, scratch);
         if let Some((input, (_, conv))) = skip.zip(skip_steps.as_ref()) {
-            conv.add_row(*kernel, input, y, sums, scratch);
+            conv.add_rows(*kernel, input, rows, sums, scratch);
         }
     }
 }

@@ -4,14 +4,17 @@
 
 use proptest::prelude::*;
 use vqcodec_core::checksum::{ModelId, crc32};
-use vqcodec_core::container::{Container, Header, Level, VERSION, parse, write};
+use vqcodec_core::container::{
+    self, CODES_VERSION, Container, Exact, Header, Level, Parts, VERSION, join, parse, split, write,
+};
 use vqcodec_core::{Error, Limits, Result};
 
 fn header(width: u32, height: u32, levels: &[(u8, u8)]) -> Header {
     let level = |&(stride_log2, tile_log2): &(u8, u8)| Level { stride_log2, tile_log2 };
     let levels = levels.iter().map(level).collect();
     let model = ModelId(*b"abcdefgh");
-    Header { version: VERSION, gray: false, model, quality: 37, width, height, levels }
+    let (gray, quality, exact) = (false, 37, None);
+    Header { version: CODES_VERSION, gray, model, quality, width, height, levels, exact }
 }
 
 /// A payload for each tile, of a few different lengths.
@@ -23,7 +26,7 @@ fn payloads(header: &Header) -> Vec<Vec<Vec<u8>>> {
 
 fn sample() -> Vec<u8> {
     let header = header(200, 100, &[(5, 1), (4, 2)]);
-    write(&header, &payloads(&header), Some(b"alpha")).unwrap()
+    write(&header, Parts::of_codes(&payloads(&header), Some(b"alpha"))).unwrap()
 }
 
 /// Parses and verifies a whole file.
@@ -38,7 +41,7 @@ fn one_tile_costs_28_to_32_bytes() {
     let cases = [(20, 20, 127, 28), (768, 512, 9000, 31), (768, 512, (1 << 21) - 1, 32)];
     for (width, height, payload, overhead) in cases {
         let header = header(width, height, &[(4, 6)]);
-        let file = write(&header, &[vec![vec![7; payload]]], None).unwrap();
+        let file = write(&header, Parts::of_codes(&[vec![vec![7; payload]]], None)).unwrap();
         assert_eq!(file.len(), payload + overhead);
     }
 }
@@ -154,7 +157,10 @@ fn limits_bite_before_anything_is_read() {
 fn bad_headers_are_not_written() {
     let refused = |header: Header| {
         let payloads = payloads(&header);
-        assert!(matches!(write(&header, &payloads, None), Err(Error::InvalidInput(_))));
+        assert!(matches!(
+            write(&header, Parts::of_codes(&payloads, None)),
+            Err(Error::InvalidInput(_))
+        ));
     };
     refused(Header { version: 0, ..header(1, 1, &[(4, 6)]) });
     refused(Header { version: VERSION + 1, ..header(1, 1, &[(4, 6)]) });
@@ -164,8 +170,24 @@ fn bad_headers_are_not_written() {
     refused(header(1, 1, &[(4, 6); 5]));
     refused(header(1, 1, &[(4, 6), (5, 6)]));
     let header = header(100, 100, &[(4, 6)]);
-    assert!(write(&header, &[vec![]], None).is_err());
-    assert!(write(&header, &[], None).is_err());
+    assert!(write(&header, Parts::of_codes(&[vec![]], None)).is_err());
+    assert!(write(&header, Parts::of_codes(&[], None)).is_err());
+}
+
+/// What of a file a test may choose.
+fn chosen(file: &[u8], parts: &[container::Part]) -> Vec<Vec<u8>> {
+    let container = read(file).unwrap();
+    parts.iter().map(|&part| container.payload(file, part).unwrap().to_vec()).collect()
+}
+
+fn exact_samples() -> impl Strategy<Value = Exact> {
+    let numbers = (1..=4_u8, 1..=16_u8, 4..16_u8, any::<u32>());
+    numbers.prop_map(|(channels, bits, tile_log2, checksum)| Exact {
+        channels,
+        bits,
+        tile_log2,
+        checksum,
+    })
 }
 
 proptest! {
@@ -182,18 +204,48 @@ proptest! {
         let header =
             Header { version, gray, quality, model, ..header(width, height, &levels) };
         let payloads = payloads(&header);
-        let file = write(&header, &payloads, alpha.as_deref()).unwrap();
+        let file = write(&header, Parts::of_codes(&payloads, alpha.as_deref())).unwrap();
         let container = read(&file).unwrap();
         prop_assert_eq!(container.file_bytes, file.len() as u64);
         for (parts, payloads) in container.payloads.iter().zip(&payloads) {
-            prop_assert_eq!(parts.len(), payloads.len());
-            for (&part, payload) in parts.iter().zip(payloads) {
-                prop_assert_eq!(container.payload(&file, part).unwrap(), payload.as_slice());
-            }
+            prop_assert_eq!(&chosen(&file, parts), payloads);
         }
-        let found = container.alpha.map(|part| container.payload(&file, part).unwrap().to_vec());
-        prop_assert_eq!(found, alpha);
+        prop_assert_eq!(chosen(&file, container.alpha.as_slice()), Vec::from_iter(alpha));
         prop_assert_eq!(container.header, header);
+    }
+
+    /// The parts of version 3: exact samples, with and without a preview, and metadata.
+    #[test]
+    fn exact_round_trip(
+        (width, height) in (1..999_u32, 1..999_u32),
+        preview in any::<bool>(),
+        exact in exact_samples(),
+        metadata in prop::option::of(prop::collection::vec(any::<u8>(), 0..99)),
+    ) {
+        let mut header = header(width, height, if preview { &[(4, 6)] } else { &[] });
+        (header.version, header.gray, header.exact) = (VERSION, exact.channels <= 2, Some(exact));
+        if !preview {
+            (header.model, header.quality) = (ModelId([0; 8]), 0);
+        }
+        let payloads = payloads(&header);
+        let samples: Vec<_> = header.exact_tiles().map(|tile| vec![9; tile.width]).collect();
+        let parts = Parts { payloads: &payloads, alpha: None, metadata: metadata.as_deref(), exact: &samples };
+        let file = write(&header, parts).unwrap();
+        let container = read(&file).unwrap();
+        prop_assert_eq!(&chosen(&file, &container.exact), &samples);
+        prop_assert_eq!(chosen(&file, container.metadata.as_slice()), Vec::from_iter(metadata.clone()));
+        prop_assert_eq!(&container.header, &header);
+        let pieces = split(&file, &Limits::default()).unwrap();
+        prop_assert_eq!(join(pieces.head, &pieces.parts).unwrap(), file);
+        for damaged in [
+            Header { version: CODES_VERSION, ..header.clone() },
+            Header { gray: !header.gray, ..header.clone() },
+            Header { exact: Some(Exact { bits: 17, ..exact }), ..header.clone() },
+            Header { exact: Some(Exact { channels: 0, ..exact }), ..header.clone() },
+            Header { exact: None, ..header.clone() },
+        ] {
+            prop_assert!(write(&damaged, parts).is_err());
+        }
     }
 
     /// Anything behind the magic number gives a result, not a panic.

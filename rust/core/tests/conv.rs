@@ -77,7 +77,7 @@ proptest! {
             let mut sums = vec![7; exact.len()];
             let bands = sums.chunks_exact_mut(fold * width * outputs);
             for (y, band) in bands.enumerate() {
-                conv.add_row(kernel, &input, y, band, &mut Scratch::default());
+                conv.add_rows(kernel, &input, y..y + 1, band, &mut Scratch::default());
             }
             prop_assert!(sums.iter().map(|&sum| i64::from(sum) - 7).eq(exact.iter().copied()));
         }

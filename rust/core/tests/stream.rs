@@ -7,7 +7,7 @@ mod tiny_model;
 use proptest::prelude::*;
 use tiny_model::Sizes;
 use vqcodec_core::checksum::ModelId;
-use vqcodec_core::container::{Header, Level, Part, VERSION, parse, write};
+use vqcodec_core::container::{CODES_VERSION, Header, Level, Part, Parts, parse, write};
 use vqcodec_core::entropy::Encoder;
 use vqcodec_core::prior::Prior;
 use vqcodec_core::stream::{Picture, TILE_LOG2, cross_entropy, read_codes, write_file};
@@ -199,14 +199,15 @@ fn write_version(version: u8, model: &Model, picture: Picture, codes: &CodeGrid)
     let Picture { width, height, quality, gray, alpha } = picture;
     let level = Level { stride_log2: model.stride_log2, tile_log2: TILE_LOG2 };
     let levels = vec![level];
-    let header = Header { version, gray, model: model.id, quality, width, height, levels };
+    let header =
+        Header { version, gray, model: model.id, quality, width, height, levels, exact: None };
     let payloads = header.tiles(level).map(|tile| {
         let mut coder = Encoder::default();
         let codes = &mut codes.tile(tile);
         model.prior.code(codes, None, quality, header.adaptive(), &mut coder).unwrap();
         coder.finish()
     });
-    write(&header, &[payloads.collect()], alpha).unwrap()
+    write(&header, Parts::of_codes(&[payloads.collect()], alpha)).unwrap()
 }
 
 /// The first bytes of the SHA-256. A CRC would not do: a part followed by its own CRC always leaves
@@ -284,7 +285,7 @@ fn forged_payloads() {
         for length in 0..200 {
             let mut payload = || vec![(0..length).map(|_| random.next() as u8).collect()];
             let payloads: Vec<_> = header.levels.iter().map(|_| payload()).collect();
-            let forged = write(&header, &payloads, None).unwrap();
+            let forged = write(&header, Parts::of_codes(&payloads, None)).unwrap();
             let _ = read(&model, &forged);
         }
     }
@@ -296,17 +297,18 @@ fn forged_headers() {
     let sizes = Sizes::logistic();
     let model = sizes.model();
     let header = Header {
-        version: VERSION,
+        version: CODES_VERSION,
         gray: false,
         model: model.id,
         quality: 0,
         width: 48,
         height: 32,
         levels: vec![Level { stride_log2: 4, tile_log2: 6 }],
+        exact: None,
     };
     let refused = |header: Header, max_codes: u64| {
         let payloads = header.levels.iter().map(|&level| vec![vec![]; header.tiles(level).len()]);
-        let file = write(&header, &payloads.collect::<Vec<_>>(), None).unwrap();
+        let file = write(&header, Parts::of_codes(&payloads.collect::<Vec<_>>(), None)).unwrap();
         let limits = Limits { max_codes, ..Limits::default() };
         read_codes(&model, &file, &limits, 0, 0).unwrap_err()
     };
@@ -333,7 +335,7 @@ fn forged_headers_of_two_levels() {
     let refused = |levels: &[Level], max_codes: u64| {
         let header = Header { levels: levels.to_vec(), ..good.clone() };
         let payloads = levels.iter().map(|&level| vec![vec![]; header.tiles(level).len()]);
-        let file = write(&header, &payloads.collect::<Vec<_>>(), None).unwrap();
+        let file = write(&header, Parts::of_codes(&payloads.collect::<Vec<_>>(), None)).unwrap();
         let limits = Limits { max_codes, ..Limits::default() };
         read_codes(&model, &file, &limits, 0, 0).unwrap_err()
     };

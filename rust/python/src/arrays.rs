@@ -81,7 +81,16 @@ pub fn to_pixels(
     [height, width]: [usize; 2],
     pixels: Vec<u8>,
 ) -> PyResult<Bound<'_, PyArray3<u8>>> {
-    let array = Array3::from_shape_vec([height, width, 3], pixels);
+    to_samples(py, [height, width, 3], pixels)
+}
+
+/// Samples as an uint8 array of shape `(height, width, channels)`, without a copy.
+pub fn to_samples(
+    py: Python<'_>,
+    shape: [usize; 3],
+    samples: Vec<u8>,
+) -> PyResult<Bound<'_, PyArray3<u8>>> {
+    let array = Array3::from_shape_vec(shape, samples);
     Ok(array.map_err(|error| invalid_input(error.to_string()))?.into_pyarray(py))
 }
 

@@ -3,10 +3,10 @@
 use numpy::PyArray3;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
-use vqcodec_core::Limits;
-use vqcodec_core::batch::{self, Decoded};
+use vqcodec_core::picture::Pixels;
+use vqcodec_core::{Limits, batch};
 
-use crate::arrays::{to_arrays, to_pixels};
+use crate::arrays::{to_arrays, to_samples};
 use crate::errors::to_python;
 use crate::model::{Model, thread_count};
 
@@ -22,8 +22,10 @@ pub fn read_batch<'py>(
     max_pixels: u64,
     threads: i64,
 ) -> PyResult<Vec<Codes<'py>>> {
-    let decoded = decode(py, model, &files, max_pixels, (false, threads))?;
-    decoded.into_iter().map(|file| to_arrays(py, file.codes)).collect()
+    let (limits, threads) = (Limits::with_max_pixels(max_pixels), thread_count(threads)?);
+    let files: Vec<&[u8]> = files.iter().map(|file| &**file).collect();
+    let found = py.detach(|| batch::read_codes(&model.0, &files, &limits, threads));
+    found.map_err(to_python)?.into_iter().map(|grids| to_arrays(py, grids)).collect()
 }
 
 /// See `_core.pyi`.
@@ -36,19 +38,12 @@ pub fn decode_batch<'py>(
     max_pixels: u64,
     threads: i64,
 ) -> PyResult<Vec<Bound<'py, PyArray3<u8>>>> {
-    let decoded = decode(py, model, &files, max_pixels, (true, threads))?;
-    decoded.into_iter().map(|file| to_pixels(py, file.size, file.pixels)).collect()
-}
-
-fn decode(
-    py: Python<'_>,
-    model: &Model,
-    files: &[PyBackedBytes],
-    max_pixels: u64,
-    (pixels, threads): (bool, i64),
-) -> PyResult<Vec<Decoded>> {
-    let threads = thread_count(threads)?;
+    let (limits, threads) = (Limits::with_max_pixels(max_pixels), thread_count(threads)?);
     let files: Vec<&[u8]> = files.iter().map(|file| &**file).collect();
-    let limits = Limits::with_max_pixels(max_pixels);
-    py.detach(|| batch::decode(&model.0, &files, &limits, pixels, threads)).map_err(to_python)
+    let found = py.detach(|| batch::decode(&model.0, &files, &limits, threads));
+    let array = |picture| {
+        let Pixels { height, width, channels, samples } = picture;
+        to_samples(py, [height, width, channels], samples)
+    };
+    found.map_err(to_python)?.into_iter().map(array).collect()
 }

@@ -25,7 +25,7 @@ pub struct Header {
 
 impl From<&Container> for Header {
     fn from(container: &Container) -> Self {
-        let Container { header, payloads, alpha, header_bytes, file_bytes } = container;
+        let Container { header, payloads, alpha, header_bytes, file_bytes, .. } = container;
         let bytes = |parts: &[Part]| parts.iter().map(|part| u64::from(part.length)).sum();
         Self {
             version: header.version,

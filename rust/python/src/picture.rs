@@ -2,7 +2,9 @@
 
 use numpy::PyArray3;
 use pyo3::prelude::*;
-use vqcodec_core::picture;
+use pyo3::types::PyByteArray;
+use vqcodec_core::Limits;
+use vqcodec_core::picture::{self, Pixels};
 use vqcodec_core::search::Goal;
 
 use crate::arrays::{code_grids, from_pixels, to_arrays, to_pixels};
@@ -42,6 +44,23 @@ pub fn synthesize<'py>(
     let size = [height, width];
     let pixels = py.detach(|| picture::synthesize(&model.0, &codes, size, quality, threads));
     to_pixels(py, size, pixels.map_err(to_python)?)
+}
+
+/// See `_core.pyi`.
+#[pyfunction]
+#[pyo3(signature = (model, data, max_pixels = 178_956_970, threads = 0, levels = 0))]
+pub fn decode<'py>(
+    py: Python<'py>,
+    model: &Model,
+    data: &[u8],
+    max_pixels: u64,
+    threads: i64,
+    levels: usize,
+) -> PyResult<(Bound<'py, PyByteArray>, (usize, usize, usize))> {
+    let (limits, threads) = (Limits::with_max_pixels(max_pixels), thread_count(threads)?);
+    let decoded = py.detach(|| picture::decode(&model.0, data, &limits, threads, levels));
+    let Pixels { height, width, channels, samples } = decoded.map_err(to_python)?;
+    Ok((PyByteArray::new(py, &samples), (height, width, channels)))
 }
 
 /// See `_core.pyi`.
