@@ -26,10 +26,11 @@ LAYERS = [
     {"integer_prior", "integer_transform"},
     {"export", "weights", "transform", "progress"},
     {"codec"},
-    {"metrics", "train", "facts"},
+    {"metrics", "train", "facts", "archive", "sources"},
+    {"packing", "unpacking"},
     {"__init__"},
     {"messages"},
-    {"cli_train"},
+    {"cli_train", "cli_archive"},
     {"cli"},
     {"__main__"},
 ]

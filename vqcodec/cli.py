@@ -18,13 +18,12 @@ from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 import typer
 
-from vqcodec import cli_train
+from vqcodec import cli_archive, cli_train
 from vqcodec.errors import InvalidInputError, TruncatedError, VqcodecError
 from vqcodec.files import IMAGE_SUFFIXES, Destination, Job, plan, refuse_existing, write_file
 from vqcodec.messages import Messages, explain, name_of, say, usage_error
 
 if TYPE_CHECKING:
-    from vqcodec._core import Header
     from vqcodec.codec import Codec, Report
 
 app = typer.Typer(
@@ -197,8 +196,17 @@ def info(
 
 
 @app.command()
-def verify(inputs: Inputs, model: ModelFile = None, threads: Threads = 0, quiet: Quiet = False) -> None:
-    """Check that .vqc files are whole: every checksum, the model, and every code."""
+def verify(
+    inputs: Inputs,
+    model: ModelFile = None,
+    threads: Threads = 0,
+    recover: Annotated[
+        bool, typer.Option(help="Write the intact blocks of a damaged archive to NAME.recovered.vqa.")
+    ] = False,
+    force: Force = False,
+    quiet: Quiet = False,
+) -> None:
+    """Check that .vqc files and .vqa archives are whole: every checksum, the model, and every code."""
     _read_ahead(model)
     import vqcodec
 
@@ -206,12 +214,17 @@ def verify(inputs: Inputs, model: ModelFile = None, threads: Threads = 0, quiet:
     if model is not None:
         _load(model)
 
-    def work(job: Job, threads: int) -> Header:
-        return vqcodec.verify(b"".join(_read(job.source)), model, threads=threads)
+    def work(job: Job, threads: int) -> str:
+        if recover and job.source is not None:
+            return cli_archive.recover(job.source, force)
+        if job.source is not None and cli_archive.is_archive(job.source):
+            return cli_archive.verify(job.source, model, threads)
+        header = vqcodec.verify(b"".join(_read(job.source)), model, threads=threads)
+        return f"ok, {header.width}x{header.height}, {header.file_bytes} bytes"
 
-    def report(job: Job, header: Header) -> None:
+    def report(job: Job, found: str) -> None:
         if not quiet:
-            typer.echo(f"{name_of(job.source)}: ok, {header.width}x{header.height}, {header.file_bytes} bytes")
+            typer.echo(f"{name_of(job.source)}: {found}")
 
     messages.run([Job(_path(name), None) for name in inputs], work, report, threads)
     messages.finish()
@@ -230,6 +243,7 @@ def models(records: Json = False) -> None:
             typer.echo(f"{found.name:<12} {found.model_id}  {found.bytes / 1e6:5.1f} MB  {found.description}")
 
 
+cli_archive.register(app)
 cli_train.register(app)
 
 

@@ -11,6 +11,7 @@ __all__ = [
     "LimitError",
     "ModelMismatchError",
     "ModelMissingError",
+    "NotVqaError",
     "NotVqcError",
     "TruncatedError",
     "UnsupportedImageError",
@@ -25,6 +26,10 @@ class VqcodecError(ValueError):
 
 class NotVqcError(VqcodecError):
     """The data is not a vqcodec file."""
+
+
+class NotVqaError(VqcodecError):
+    """The data is not a vqcodec archive."""
 
 
 class UnsupportedVersionError(VqcodecError):

@@ -79,7 +79,7 @@ def write_file(target: Path, data: bytes, *, force: bool = False, reread: bool =
             stream.seek(0)
             if reread and stream.read() != data:
                 raise OSError(errno.EIO, "the file does not hold what was written to it")
-        _publish(part, target, force)
+        publish(part, target, force)
     except FileExistsError:
         raise
     except OSError as error:
@@ -99,7 +99,8 @@ def refuse_existing(target: Path, force: bool) -> None:
         raise FileExistsError(f"{target} exists (use --force to replace it)")
 
 
-def _publish(part: Path, target: Path, force: bool) -> None:
+def publish(part: Path, target: Path, force: bool) -> None:
+    """Give a finished file its name; without `force` never over a file that is there."""
     if force:
         if target.exists():
             shutil.copymode(target, part)

@@ -11,6 +11,10 @@ pub enum Error {
     NotVqc,
     /// A vqcodec file of a format version that this build cannot read.
     UnsupportedVersion(u8),
+    /// The bytes are not those of an archive.
+    NotVqa,
+    /// An archive of a format version that this build cannot read.
+    UnsupportedArchive(u8),
     /// The bytes end before what the file promises.
     Truncated {
         /// The part that is incomplete.
@@ -54,6 +58,12 @@ impl fmt::Display for Error {
                 f,
                 "unsupported format version {version}: this build reads versions 1 to {}",
                 crate::container::VERSION
+            ),
+            Self::NotVqa => write!(f, "not a vqcodec archive: the magic number is missing"),
+            Self::UnsupportedArchive(version) => write!(
+                f,
+                "unsupported archive version {version}: this build reads version {}",
+                crate::archive::VERSION
             ),
             Self::Truncated { what } => write!(f, "truncated: the data ends inside the {what}"),
             Self::Corrupted { what } => write!(f, "corrupted: {what}"),

@@ -12,6 +12,8 @@
 
 pub mod adapt;
 mod architecture;
+pub mod archive;
+pub mod batch;
 pub mod categorical;
 pub mod checksum;
 pub mod coarse;

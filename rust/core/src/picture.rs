@@ -1,7 +1,7 @@
 //! Pixels to codes and back with a model's own networks, on several threads.
 
 use crate::codes::CodeGrid;
-use crate::container;
+use crate::container::{self, Header};
 use crate::context::ContextPrior;
 use crate::error::{Error, Result};
 use crate::limits::Limits;
@@ -39,9 +39,19 @@ pub fn synthesize(
     quality: u8,
     threads: usize,
 ) -> Result<Vec<u8>> {
+    with_threads(threads, || synthesize_here(model, codes, [height, width], quality))?
+}
+
+/// The same in the thread pool of the caller.
+fn synthesize_here(
+    model: &Model,
+    codes: &[CodeGrid],
+    [height, width]: [usize; 2],
+    quality: u8,
+) -> Result<Vec<u8>> {
     let transform = check(model, [height, width], quality)?;
     check_shapes(model, codes, [height, width])?;
-    with_threads(threads, || transform.synthesize(codes, height, width, quality))?
+    transform.synthesize(codes, height, width, quality)
 }
 
 /// A decoded picture.
@@ -67,8 +77,13 @@ pub fn decode(
 ) -> Result<Pixels> {
     let codes = stream::read_codes(model, bytes, limits, threads, levels)?;
     let header = container::parse(bytes, limits)?.header;
+    with_threads(threads, || render(model, &codes, &header))?
+}
+
+/// The picture of a file's codes, in the thread pool of the caller.
+pub(crate) fn render(model: &Model, codes: &[CodeGrid], header: &Header) -> Result<Pixels> {
     let (height, width) = (header.height as usize, header.width as usize);
-    let samples = synthesize(model, &codes, [height, width], header.quality, threads)?;
+    let samples = synthesize_here(model, codes, [height, width], header.quality)?;
     if !header.gray {
         return Ok(Pixels { height, width, channels: 3, samples });
     }

@@ -7,7 +7,8 @@ use vqcodec_core::Error;
 pub fn to_python(error: Error) -> PyErr {
     let class = match error {
         Error::NotVqc => "NotVqcError",
-        Error::UnsupportedVersion(_) => "UnsupportedVersionError",
+        Error::NotVqa => "NotVqaError",
+        Error::UnsupportedVersion(_) | Error::UnsupportedArchive(_) => "UnsupportedVersionError",
         Error::Truncated { .. } => "TruncatedError",
         Error::Corrupted { .. } => "CorruptedError",
         Error::OverLimit { .. } => "LimitError",

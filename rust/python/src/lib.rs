@@ -2,7 +2,9 @@
 //!
 //! Signatures and documentation for users are in `vqcodec/_core.pyi`.
 
+mod archive;
 mod arrays;
+mod batch;
 mod errors;
 mod header;
 mod model;
@@ -14,6 +16,13 @@ use pyo3::prelude::*;
 /// The exact half of vqcodec, in Rust.
 #[pymodule(gil_used = false)]
 mod _core {
+    #[pymodule_export]
+    use super::archive::{
+        ArchiveIndex, Block, BlockWriter, read_archive_start, read_block_header, write_archive_end,
+        write_archive_start,
+    };
+    #[pymodule_export]
+    use super::batch::{decode_batch, read_batch};
     #[pymodule_export]
     use super::header::{Header, read_alpha, read_header, verify_checksums};
     #[pymodule_export]

@@ -1,0 +1,141 @@
+"""Pack pictures into an archive: encoded on several threads, in order, so that a run can be taken up again."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal
+
+from vqcodec.archive import ArchiveWriter
+from vqcodec.codec import DEFAULT_EFFORT, Codec, load
+from vqcodec.errors import InvalidInputError, VqcodecError
+from vqcodec.sources import Item, Source, source_of
+
+AHEAD = 8  # inputs in work or waiting for their turn, for each thread
+
+OnError = Literal["stop", "skip"]
+
+
+@dataclass
+class Packed:
+    """How far packing has come: `done` of `total` inputs (None: unknown), of which `resumed` were there before."""
+
+    total: int | None = None
+    done: int = 0
+    resumed: int = 0
+    records: int = 0
+    skipped: list[tuple[str, str]] = field(default_factory=list)  # by this run: name or number, and why
+
+    @property
+    def left_out(self) -> int:
+        """Inputs that are not in the archive, those that an earlier run had skipped included."""
+        return self.done - self.records
+
+
+def pack(
+    source: Any,
+    path: str | Path,
+    *,
+    quality: float = 50.0,
+    effort: int = DEFAULT_EFFORT,
+    model: str | Path = "photo",
+    device: str = "cpu",
+    threads: int = 0,
+    on_error: OnError = "stop",
+    resume: bool = True,
+    force: bool = False,
+    progress: Callable[[Packed], None] | None = None,
+) -> Packed:
+    """Encode all pictures of a source into one archive.
+
+    The source is a folder, a .tar (webdataset), .npz or .npy file, a uint8 array (N, H, W, ...), a torch data set or
+    any sequence or iterable of images, (image, label) or {"image": ..., "label": ...}; images are PIL images, uint8
+    arrays, uint8 torch tensors (channels first), paths, or the bytes of .vqc files, which are taken as they are.
+
+    The archive gets its name when it is whole. A run that was stopped leaves `path` + ".part"; the same call again
+    goes on there and ends in the same bytes, whatever the number of threads. Pictures that cannot be encoded
+    stop the run or, with `on_error="skip"`, are listed and left out. `progress` is called after every input.
+    """
+    codec = load(model, device)
+    settings = {"effort": effort, "model": codec.model_id, "quality": quality}
+    codec.position(quality)  # says at once what is wrong with it
+    if on_error not in ("stop", "skip"):
+        raise InvalidInputError(f"on_error is 'stop' or 'skip', not {on_error!r}")
+    found = source_of(source)
+    note = json.dumps({"vqcodec": settings}, sort_keys=True).encode()
+    with ArchiveWriter(path, note=note, resume=resume, force=force) as writer:
+        done = writer.records + writer.skipped
+        state = Packed(found.count(), done, done, writer.records)
+        _check_place(found, writer, state)
+
+        def encode(item: Item) -> bytes:
+            picture = item.load()
+            if isinstance(picture, bytes):
+                return picture
+            return codec.encode(picture, quality, effort=effort, threads=1)
+
+        for item, data in _in_order(encode, found.items(done), threads or os.cpu_count() or 1):
+            error = data.exception()
+            if error is None:
+                try:
+                    writer.add(data.result(), item.name, item.label, item.extra)
+                except VqcodecError as refused:
+                    error = refused
+            if error is None:
+                state.records += 1
+            else:
+                _skip(state, item, error, on_error)
+                writer.skip()
+            state.done += 1
+            if progress:
+                progress(state)
+    return state
+
+
+def _skip(state: Packed, item: Item, error: BaseException, on_error: OnError) -> None:
+    """List an input that cannot be packed, or stop here."""
+    name = item.name or f"input {state.done}"
+    if isinstance(error, VqcodecError) and on_error == "stop":
+        raise type(error)(f"{name}: {error}") from error
+    if on_error == "stop" or isinstance(error, MemoryError) or not isinstance(error, Exception):
+        raise error
+    state.skipped.append((name, str(error) or type(error).__name__))
+
+
+def _in_order(
+    work: Callable[[Item], bytes], items: Iterator[Item], threads: int
+) -> Iterator[tuple[Item, Future[bytes]]]:
+    """Every item with what came of it, in order; a bounded number is in work at a time."""
+    pool = ThreadPoolExecutor(threads)
+    try:
+        waiting = deque((item, pool.submit(work, item)) for item in islice(items, AHEAD * threads))
+        while waiting:
+            item, data = waiting.popleft()
+            data.exception()  # waits
+            yield item, data
+            waiting.extend((item, pool.submit(work, item)) for item in islice(items, 1))
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _check_place(source: Source, writer: ArchiveWriter, state: Packed) -> None:
+    """Refuse to go on in a source that is not the one which was begun with."""
+    changed = InvalidInputError(
+        f"{writer.part} was begun with another source, or the source has changed: replace it by force"
+    )
+    if state.total is not None and state.done > state.total:
+        raise changed
+    last = writer.last
+    if last is None:
+        return
+    name = last.tag(len(last) - 1)[0]
+    # The last record stands for one of the inputs at the end of its block, whose last ones may have been skipped.
+    nearby = source.items(state.done - 1 - last.skipped)
+    if name is not None and all(item.name != name for item in islice(nearby, 1 + last.skipped)):
+        raise changed
