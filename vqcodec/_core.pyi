@@ -107,6 +107,18 @@ class Header:
         """Bytes of the alpha chunk, checksum not counted; 0 without one."""
 
     @property
+    def exact(self) -> tuple[int, int] | None:
+        """Channels and bits of a sample where the file holds all samples exactly."""
+
+    @property
+    def metadata_bytes(self) -> int:
+        """Bytes of the metadata chunk, checksum not counted; 0 without one."""
+
+    @property
+    def exact_bytes(self) -> int:
+        """Bytes of the exact samples' payloads, checksums not counted; 0 without them."""
+
+    @property
     def header_bytes(self) -> int:
         """Bytes before the first payload."""
 

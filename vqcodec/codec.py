@@ -108,12 +108,7 @@ class Codec:
         else:
             samples, shape = _core.decode(self._model, data, max_pixels, threads, levels)
         whole = levels in (0, len(header.levels))
-        stored = _core.read_alpha(data, max_pixels) if header.has_alpha and whole else None
-        if stored is None:
-            return samples, shape, None
-        from vqcodec.pixels import alpha_from_bytes
-
-        return samples, shape, alpha_from_bytes(stored, header.height, header.width)
+        return samples, shape, _alpha(data, header, max_pixels) if whole else None
 
     def encode(
         self,
@@ -186,10 +181,7 @@ class Codec:
         import numpy as np
 
         samples, shape, alpha = self._decoded(data, levels, max_pixels, threads)
-        layers: np.ndarray = np.frombuffer(samples, np.uint8).reshape(shape)
-        if alpha is not None:
-            layers = np.concatenate([layers, alpha[..., None]], axis=2)
-        return layers[..., 0] if layers.shape[2] == 1 else layers
+        return _array(np.frombuffer(samples, np.uint8).reshape(shape), alpha)
 
     def decode_image(
         self, data: bytes, *, levels: int = 0, max_pixels: int = MAX_PIXELS, threads: int = 0
@@ -200,12 +192,6 @@ class Codec:
         if alpha is not None:
             image.putalpha(Image.fromarray(alpha))
         return image
-
-    def codes(
-        self, data: bytes, *, levels: int = 0, max_pixels: int = MAX_PIXELS, threads: int = 0
-    ) -> list[np.ndarray]:
-        """Codes of a file's first `levels` (0: all), exactly as encoded."""
-        return _core.read_codes(self._model, data, max_pixels, threads, levels)
 
     def decode_batch(
         self, files: Sequence[bytes], *, max_pixels: int = MAX_PIXELS, threads: int = 0
@@ -220,13 +206,20 @@ class Codec:
         else:
             codes = _core.read_batch(self._model, files, max_pixels, threads)
             found = self._transform.synthesize_batch(codes, headers)
-        return [_with_alpha(*decoded, max_pixels) for decoded in zip(found, headers, files, strict=True)]
+        alpha = [_alpha(data, header, max_pixels) for data, header in zip(files, headers, strict=True)]
+        return [_array(*layers) for layers in zip(found, alpha, strict=True)]
 
     def codes_batch(
         self, files: Sequence[bytes], *, max_pixels: int = MAX_PIXELS, threads: int = 0
     ) -> list[list[np.ndarray]]:
         """`codes` of several files, which share the threads."""
         return _core.read_batch(self._model, files, max_pixels, threads)
+
+    def codes(
+        self, data: bytes, *, levels: int = 0, max_pixels: int = MAX_PIXELS, threads: int = 0
+    ) -> list[np.ndarray]:
+        """Codes of a file's first `levels` (0: all), exactly as encoded."""
+        return _core.read_codes(self._model, data, max_pixels, threads, levels)
 
     @property
     def searches(self) -> bool:
@@ -266,16 +259,22 @@ class Codec:
             raise CorruptedError("the encoded bytes do not decode to the alpha channel they were made from")
 
 
-def _with_alpha(layers: np.ndarray, header: _core.Header, data: bytes, max_pixels: int) -> np.ndarray:
-    """A picture (H, W, 1 or 3) with the alpha channel that its file has, in the shape that was encoded."""
+def _alpha(data: bytes, header: _core.Header, max_pixels: int) -> np.ndarray | None:
+    """The alpha channel (H, W) of a whole file, if it has one."""
     stored = _core.read_alpha(data, max_pixels) if header.has_alpha else None
     if stored is None:
-        return layers[..., 0] if layers.shape[2] == 1 else layers
-    import numpy as np
-
+        return None
     from vqcodec.pixels import alpha_from_bytes
 
-    return np.concatenate([layers, alpha_from_bytes(stored, header.height, header.width)[..., None]], axis=2)
+    return alpha_from_bytes(stored, header.height, header.width)
+
+
+def _array(colour: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:
+    """Colour (H, W, 1 or 3) and alpha (H, W) as one array, of shape (H, W) where there is one channel."""
+    import numpy as np
+
+    layers = colour if alpha is None else np.concatenate([colour, alpha[..., None]], axis=2)
+    return layers[..., 0] if layers.shape[2] == 1 else layers
 
 
 @lru_cache(maxsize=4)
@@ -315,22 +314,18 @@ def decode_batch(
     threads: int = 0,
 ) -> list[np.ndarray]:
     """`decode` of several files, whatever models they name."""
-
-    def work(codec: Codec, part: list[bytes]) -> list[np.ndarray]:
-        return codec.decode_batch(part, max_pixels=max_pixels, threads=threads)
-
-    return _by_model(files, model, device, max_pixels, work)
+    return _by_model(files, model, device, max_pixels, lambda codec, part: codec.decode_batch(
+        part, max_pixels=max_pixels, threads=threads
+    ))  # fmt: skip
 
 
 def codes_batch(
     files: Sequence[bytes], *, model: str | Path | None = None, max_pixels: int = MAX_PIXELS, threads: int = 0
 ) -> list[list[np.ndarray]]:
     """`codes` of several files, whatever models they name."""
-
-    def work(codec: Codec, part: list[bytes]) -> list[list[np.ndarray]]:
-        return codec.codes_batch(part, max_pixels=max_pixels, threads=threads)
-
-    return _by_model(files, model, "cpu", max_pixels, work)
+    return _by_model(files, model, "cpu", max_pixels, lambda codec, part: codec.codes_batch(
+        part, max_pixels=max_pixels, threads=threads
+    ))  # fmt: skip
 
 
 def _by_model(

@@ -8,7 +8,7 @@ use vqcodec_core::archive::{
     write_end, write_start,
 };
 use vqcodec_core::checksum::ModelId;
-use vqcodec_core::container::{Header, Level, VERSION, join, split, write};
+use vqcodec_core::container::{CODES_VERSION, Header, Level, Parts, join, split, write};
 use vqcodec_core::{Error, Limits};
 
 /// A file of one or two levels, with payloads that a seed chooses.
@@ -16,11 +16,12 @@ fn file(width: u32, seed: u8, version: u8, alpha: bool) -> Vec<u8> {
     let level = |stride_log2, tile_log2| Level { stride_log2, tile_log2 };
     let levels = if seed % 2 == 0 { vec![level(4, 6)] } else { vec![level(5, 1), level(4, 2)] };
     let (gray, model) = (seed % 3 == 0, ModelId(*b"abcdefgh"));
-    let header = Header { version, gray, model, quality: seed / 64, width, height: 40, levels };
+    let header =
+        Header { version, gray, model, quality: seed / 64, width, height: 40, levels, exact: None };
     let payload = |index: usize| vec![seed; (index * 37 + usize::from(seed)) % 300];
     let level = |&level: &Level| (0..header.tiles(level).len()).map(payload).collect();
     let payloads: Vec<Vec<Vec<u8>>> = header.levels.iter().map(level).collect();
-    write(&header, &payloads, alpha.then_some(b"alpha".as_slice())).unwrap()
+    write(&header, Parts::of_codes(&payloads, alpha.then_some(b"alpha".as_slice()))).unwrap()
 }
 
 type Owned = (Vec<u8>, Option<String>, Option<i32>, Vec<u8>);
@@ -62,7 +63,7 @@ fn check(block: &Block, records: &[Owned]) {
 
 prop_compose! {
     fn records()(records in prop::collection::vec(
-        (1u32..200, any::<u8>(), 1..=VERSION, any::<bool>(), prop::option::of("[^\u{0}]{1,20}"),
+        (1u32..200, any::<u8>(), 1..=CODES_VERSION, any::<bool>(), prop::option::of("[^\u{0}]{1,20}"),
          prop::option::of(i32::MIN + 1..=i32::MAX), prop::collection::vec(any::<u8>(), 0..20)), 1..40,
     )) -> Vec<Owned> {
         let record = |(width, seed, version, alpha, name, label, extra)| {
@@ -75,7 +76,7 @@ prop_compose! {
 proptest! {
     #[test]
     fn files_come_apart_and_together(
-        width in 1u32..2000, seed: u8, version in 1..=VERSION, alpha: bool,
+        width in 1u32..2000, seed: u8, version in 1..=CODES_VERSION, alpha: bool,
     ) {
         let file = file(width, seed, version, alpha);
         let pieces = split(&file, &Limits::default()).unwrap();

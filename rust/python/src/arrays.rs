@@ -75,22 +75,13 @@ pub fn from_pixels(pixels: &Bound<'_, PyAny>) -> PyResult<([usize; 2], Vec<u8>)>
     Ok(([height, width], pixels))
 }
 
-/// Mirror of `from_pixels`, without a copy.
+/// Mirror of `from_pixels` for any number of colours, without a copy.
 pub fn to_pixels(
     py: Python<'_>,
-    [height, width]: [usize; 2],
+    shape: [usize; 3],
     pixels: Vec<u8>,
 ) -> PyResult<Bound<'_, PyArray3<u8>>> {
-    to_samples(py, [height, width, 3], pixels)
-}
-
-/// Samples as an uint8 array of shape `(height, width, channels)`, without a copy.
-pub fn to_samples(
-    py: Python<'_>,
-    shape: [usize; 3],
-    samples: Vec<u8>,
-) -> PyResult<Bound<'_, PyArray3<u8>>> {
-    let array = Array3::from_shape_vec(shape, samples);
+    let array = Array3::from_shape_vec(shape, pixels);
     Ok(array.map_err(|error| invalid_input(error.to_string()))?.into_pyarray(py))
 }
 

@@ -3,10 +3,11 @@
 use numpy::PyArray3;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
+use vqcodec_core::batch;
 use vqcodec_core::picture::Pixels;
-use vqcodec_core::{Limits, batch};
+use vqcodec_core::{Limits, Result};
 
-use crate::arrays::{to_arrays, to_samples};
+use crate::arrays::{to_arrays, to_pixels};
 use crate::errors::to_python;
 use crate::model::{Model, thread_count};
 
@@ -22,10 +23,11 @@ pub fn read_batch<'py>(
     max_pixels: u64,
     threads: i64,
 ) -> PyResult<Vec<Codes<'py>>> {
-    let (limits, threads) = (Limits::with_max_pixels(max_pixels), thread_count(threads)?);
-    let files: Vec<&[u8]> = files.iter().map(|file| &**file).collect();
-    let found = py.detach(|| batch::read_codes(&model.0, &files, &limits, threads));
-    found.map_err(to_python)?.into_iter().map(|grids| to_arrays(py, grids)).collect()
+    let threads = thread_count(threads)?;
+    let read =
+        |files: &[&[u8]], limits: &Limits| batch::read_codes(&model.0, files, limits, threads);
+    let found = all(py, &files, max_pixels, read)?;
+    found.into_iter().map(|codes| to_arrays(py, codes)).collect()
 }
 
 /// See `_core.pyi`.
@@ -38,12 +40,22 @@ pub fn decode_batch<'py>(
     max_pixels: u64,
     threads: i64,
 ) -> PyResult<Vec<Bound<'py, PyArray3<u8>>>> {
-    let (limits, threads) = (Limits::with_max_pixels(max_pixels), thread_count(threads)?);
-    let files: Vec<&[u8]> = files.iter().map(|file| &**file).collect();
-    let found = py.detach(|| batch::decode(&model.0, &files, &limits, threads));
-    let array = |picture| {
-        let Pixels { height, width, channels, samples } = picture;
-        to_samples(py, [height, width, channels], samples)
+    let threads = thread_count(threads)?;
+    let decode = |files: &[&[u8]], limits: &Limits| batch::decode(&model.0, files, limits, threads);
+    let found = all(py, &files, max_pixels, decode)?;
+    let shown = |Pixels { height, width, channels, samples }| {
+        to_pixels(py, [height, width, channels], samples)
     };
-    found.map_err(to_python)?.into_iter().map(array).collect()
+    found.into_iter().map(shown).collect()
+}
+
+fn all<R: Send>(
+    py: Python<'_>,
+    files: &[PyBackedBytes],
+    max_pixels: u64,
+    work: impl Fn(&[&[u8]], &Limits) -> Result<R> + Sync,
+) -> PyResult<R> {
+    let files: Vec<&[u8]> = files.iter().map(|file| &**file).collect();
+    let limits = Limits::with_max_pixels(max_pixels);
+    py.detach(|| work(&files, &limits)).map_err(to_python)
 }

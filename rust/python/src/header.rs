@@ -19,13 +19,17 @@ pub struct Header {
     levels: Vec<(u32, u32)>,
     payload_bytes: Vec<u64>,
     alpha_bytes: u64,
+    exact: Option<(u8, u8)>,
+    metadata_bytes: u64,
+    exact_bytes: u64,
     header_bytes: u64,
     file_bytes: u64,
 }
 
 impl From<&Container> for Header {
     fn from(container: &Container) -> Self {
-        let Container { header, payloads, alpha, header_bytes, file_bytes, .. } = container;
+        let Container { header, payloads, alpha, metadata, exact, header_bytes, file_bytes } =
+            container;
         let bytes = |parts: &[Part]| parts.iter().map(|part| u64::from(part.length)).sum();
         Self {
             version: header.version,
@@ -38,6 +42,9 @@ impl From<&Container> for Header {
             levels: header.levels.iter().map(|level| (level.stride(), level.tile_side())).collect(),
             payload_bytes: payloads.iter().map(|parts| bytes(parts)).collect(),
             alpha_bytes: bytes(alpha.as_slice()),
+            exact: header.exact.map(|exact| (exact.channels, exact.bits)),
+            metadata_bytes: bytes(metadata.as_slice()),
+            exact_bytes: bytes(exact),
             header_bytes: *header_bytes,
             file_bytes: *file_bytes,
         }

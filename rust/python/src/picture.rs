@@ -43,7 +43,7 @@ pub fn synthesize<'py>(
     let (codes, threads) = (code_grids(codes)?, thread_count(threads)?);
     let size = [height, width];
     let pixels = py.detach(|| picture::synthesize(&model.0, &codes, size, quality, threads));
-    to_pixels(py, size, pixels.map_err(to_python)?)
+    to_pixels(py, [height, width, 3], pixels.map_err(to_python)?)
 }
 
 /// See `_core.pyi`.
