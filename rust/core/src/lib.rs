@@ -30,6 +30,8 @@ pub mod kernels;
 pub mod latents;
 pub mod lengths;
 pub mod limits;
+#[allow(missing_docs)]
+pub mod lossless;
 pub mod logistic;
 pub mod model;
 pub mod network;
