@@ -30,9 +30,9 @@ pub mod kernels;
 pub mod latents;
 pub mod lengths;
 pub mod limits;
+pub mod logistic;
 #[allow(missing_docs)]
 pub mod lossless;
-pub mod logistic;
 pub mod model;
 pub mod network;
 pub mod order;

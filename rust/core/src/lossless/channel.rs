@@ -2,12 +2,13 @@
 
 use super::binary::Coder;
 use super::counters::{CONTEXTS, Counters, Rows};
-use super::history::{History, Nearby};
-use super::mixer::{Logits, Mixer, SETS, SOURCES, Selection};
+use super::history::History;
+use super::instructions::Instructions;
+use super::mixer::{Logits, Mixer, SOURCES, Selection};
 use super::planes::Plane;
-use super::predictors::{Neighbourhood, Predictions, Predictors};
+use super::predictors::Predictors;
 use super::tables::{octaves, squash};
-use super::walk::{Bound, EXPERTS, Each, Experts, FRACTION_BITS};
+use super::walk::{EXPERTS, Each, Experts, FRACTION_BITS};
 
 const ENERGIES: usize = 48;
 const ACTIVITIES: usize = 16;
@@ -32,14 +33,6 @@ pub struct Model {
     mixer: Mixer,
 }
 
-/// What is known about a sample before it is coded.
-struct Context {
-    energy: usize,
-    activity: usize,
-    scale: usize,
-    biases: [usize; 2],
-}
-
 /// One decision's probability and what to tell about its outcome.
 struct Decision<'a> {
     mixer: &'a mut Mixer,
@@ -52,12 +45,13 @@ struct Decision<'a> {
 }
 
 impl Model {
-    pub fn new(width: usize, bits: u32, earlier: usize) -> Self {
+    pub fn new(width: usize, max: i32, earlier: usize) -> Self {
+        let bits = max.ilog2() + 1;
         let start = std::array::from_fn(|source| if source < EXPERTS { 9000 } else { 6000 });
         Self {
-            max: (1 << bits) - 1,
+            max,
             shift: bits.saturating_sub(8),
-            predictors: Predictors::new(width, bits, earlier),
+            predictors: Predictors::new(width, max, earlier),
             history: History::new(width),
             scales: vec![([1 << (14 + bits.max(8) - 6); EXPERTS], 0); ENERGIES * ACTIVITIES],
             biases: [vec![0; 4096], vec![0; 4096]],
@@ -68,12 +62,18 @@ impl Model {
 
     /// Codes all samples of `own`; a decoder replaces them.
     #[inline(always)]
-    pub fn code(&mut self, own: &mut Channel, earlier: &[Plane], residuals: &[Plane], coder: &mut impl Coder) {
+    pub fn code<I: Instructions>(
+        &mut self,
+        own: &mut Channel,
+        earlier: &[Plane],
+        residuals: &[Plane],
+        coder: &mut impl Coder,
+    ) {
         for y in 0..own.samples.height() {
             own.samples.open_row(y);
             own.residuals.open_row(y);
             for x in 0..own.samples.width() {
-                self.code_sample(own, earlier, residuals, coder, x, y);
+                self.code_sample::<I>(own, earlier, residuals, coder, x, y);
             }
             own.samples.close_row(y);
             own.residuals.close_row(y);
@@ -82,7 +82,15 @@ impl Model {
     }
 
     #[inline(always)]
-    fn code_sample(&mut self, own: &mut Channel, earlier: &[Plane], residuals: &[Plane], coder: &mut impl Coder, x: usize, y: usize) {
+    fn code_sample<I: Instructions>(
+        &mut self,
+        own: &mut Channel,
+        earlier: &[Plane],
+        residuals: &[Plane],
+        coder: &mut impl Coder,
+        x: usize,
+        y: usize,
+    ) {
         let index = own.samples.index(x, y);
         let mut around = self.predictors.look(&own.samples, earlier, index);
         let mut predictions = self.predictors.predict(&mut around, x, y);
@@ -100,12 +108,19 @@ impl Model {
         let activity = if let Some(plane) = residuals.last() {
             let r = plane.all();
             r1 = r[index];
-            if residuals.len() > 1 { r2 = residuals[residuals.len() - 2].all()[index]; }
-            let sum = 2 * r[index].abs() + r[index - 1].abs() + r[index + 1].abs() + r[index - stride].abs() + r[index + stride].abs();
+            if residuals.len() > 1 {
+                r2 = residuals[residuals.len() - 2].all()[index];
+            }
+            let sum = 2 * r[index].abs()
+                + r[index - 1].abs()
+                + r[index + 1].abs()
+                + r[index - stride].abs()
+                + r[index + stride].abs();
             octaves(sum as u32) >> 4
         } else {
             let [w, n, nw, ne, ww, nn] = around.near;
-            let sum = (w - nw).abs() + (n - nw).abs() + (n - ne).abs() + (w - ww).abs() + (n - nn).abs();
+            let sum =
+                (w - nw).abs() + (n - nw).abs() + (n - ne).abs() + (w - ww).abs() + (n - nn).abs();
             octaves(8 * sum as u32) >> 4
         };
         let activity = (activity as usize).min(ACTIVITIES - 1);
@@ -116,15 +131,31 @@ impl Model {
         for neighbour in [w, n, nw, ne, ww, nn, 2 * w - ww, 2 * n - nn] {
             pattern = 2 * pattern + usize::from(neighbour > value);
         }
-        let q = |e: i32| -> i32 { let m = (octaves((e.unsigned_abs() >> self.shift) / 4) >> 3) as i32; let m = if e.unsigned_abs() >> self.shift < 4 { 0 } else { m + 1 }; if e < 0 { -m } else { m } };
-        let bias_places = [pattern * 16 + (energy / 3).min(15), (((q(r1) + 16) * 32 + (q(rw) + 16)) as usize) & 4095];
+        let q = |error: i32| {
+            let magnitude = error.unsigned_abs() >> self.shift;
+            let level = if magnitude < 4 { 0 } else { (1 + (octaves(magnitude / 4) >> 3)).min(15) };
+            if error < 0 { -(level as i32) } else { level as i32 }
+        };
+        let bias_places = [
+            pattern * 16 + (energy / 3).min(15),
+            (((q(r1) + 16) * 32 + (q(rw) + 16)) as usize) & 4095,
+        ];
         let bias = [self.biases[0][bias_places[0]] >> 8, self.biases[1][bias_places[1]] >> 8];
         let top = self.max << FRACTION_BITS;
         let first = (blend + bias[0]).clamp(0, top);
         let second = (blend + bias[1]).clamp(0, top);
         let corrected = (blend + (bias[0] + bias[1]) / 2).clamp(0, top);
 
-        let experts = [predictions[0], predictions[1], predictions[2], predictions[3], predictions[4], first, second, corrected];
+        let experts = [
+            predictions[0],
+            predictions[1],
+            predictions[2],
+            predictions[3],
+            predictions[4],
+            first,
+            second,
+            corrected,
+        ];
         let scale = energy * ACTIVITIES + activity;
         let errors = self.scales[scale].0.map(|mean| mean >> 6);
         let step = (octaves(errors[7] as u32) as i32 / 16 - 8).max(0);
@@ -136,15 +167,18 @@ impl Model {
         let f = |v: i32| (q(v) + 16) as u32;
         let rows: [u32; CONTEXTS] = [
             s(w) << 8 | s(n),
-            f(predictions[4] - blend) << 10 | f(predictions[2] - predictions[0]) << 5 | f((w << 4) - blend),
-            ((r1 >> (self.shift + 3)).clamp(-31, 31) + 32) as u32 * 16 + ((r2 >> (self.shift + 4)).clamp(-7, 7) + 8) as u32,
+            f(predictions[4] - blend) << 10
+                | f(predictions[2] - predictions[0]) << 5
+                | f((w << 4) - blend),
+            ((r1 >> (self.shift + 3)).clamp(-31, 31) + 32) as u32 * 16
+                + ((r2 >> (self.shift + 4)).clamp(-7, 7) + 8) as u32,
             f(rw) << 5 | f(rn),
             s(center) + 77,
             (pattern as u32) << 4 | (energy as u32 / 4),
             (corrected & 15) as u32 * 64 + energy as u32,
             (octaves(nearby.energy()) >> 2) * 16 + activity as u32,
         ];
-        let rows = std::array::from_fn(|i| Counters::row(i, rows[i] * 8 + stepc));
+        let rows = std::array::from_fn(|i| Counters::row(i, rows[i].wrapping_mul(8) + stepc));
         let mut decision = Decision {
             mixer: &mut self.mixer,
             counters: &mut self.counters,
@@ -173,13 +207,20 @@ impl Model {
             table[place] += (((fine - blend) << 8) - table[place]) >> 6;
         }
         let importance = (4096 / ((nearby.energy() as i32 >> self.shift) + 64)).clamp(1, 32);
-        self.predictors.learn(&around, x, y, sample, importance);
+        self.predictors.learn::<I>(&around, x, y, sample, importance);
     }
 }
 
 impl Decision<'_> {
     #[inline(always)]
-    fn code(&mut self, coder: &mut impl Coder, experts: Each, side: usize, node: usize, truth: bool) -> bool {
+    fn code(
+        &mut self,
+        coder: &mut impl Coder,
+        experts: Each,
+        side: usize,
+        node: usize,
+        truth: bool,
+    ) -> bool {
         self.logits[..EXPERTS].copy_from_slice(&experts);
         let counters = self.counters.logits(&self.rows, side * NODES + node);
         self.logits[EXPERTS..].copy_from_slice(&counters);
@@ -198,10 +239,19 @@ impl Decision<'_> {
 }
 
 #[inline(always)]
-fn walk(decision: &mut Decision, coder: &mut impl Coder, mut experts: Experts, center: i32, max: i32, step: i32, known: i32) -> i32 {
+fn walk(
+    decision: &mut Decision,
+    coder: &mut impl Coder,
+    mut experts: Experts,
+    center: i32,
+    max: i32,
+    step: i32,
+    known: i32,
+) -> i32 {
     let up = decision.code(coder, experts.above(), 0, 0, known >= center);
     let side = usize::from(up);
-    let (distance, room) = if up { (known - center, max + 1 - center) } else { (center - 1 - known, center) };
+    let (distance, room) =
+        if up { (known - center, max + 1 - center) } else { (center - 1 - known, center) };
     if !up {
         experts.mirror();
     }
@@ -232,7 +282,13 @@ fn walk(decision: &mut Decision, coder: &mut impl Coder, mut experts: Experts, c
         let half = (length as u32).next_power_of_two() as i32 / 2;
         let middle = experts.bound(start + half);
         let logits = experts.upper_half(&low, &middle, &high);
-        if decision.code(coder, logits, side, 7 + 3 * grown.min(2) + level.min(2), distance >= start + half) {
+        if decision.code(
+            coder,
+            logits,
+            side,
+            7 + 3 * grown.min(2) + level.min(2),
+            distance >= start + half,
+        ) {
             start += half;
             length -= half;
             low = middle;

@@ -4,6 +4,8 @@
 //! coordinate descent a sample keep the weights near their solution. The sums are tracked, not an
 //! inverse, so errors cannot accumulate.
 
+use super::instructions::Instructions;
+
 /// Inputs of a prediction.
 pub const INPUTS: usize = 32;
 
@@ -58,10 +60,14 @@ impl LeastSquares {
     /// Adds a sample: its features, what they should predict (both within [`MAX_FEATURE`]) and its
     /// importance; `importance * 2^memory.samples` has at most [`SUM_BITS`] bits.
     #[inline(always)]
-    pub fn learn(&mut self, features: &Inputs, target: i32, importance: i32, memory: Memory) {
-        for (sums, &feature) in self.covariance.iter_mut().zip(features) {
-            accumulate(sums, features, feature * importance, memory.samples);
-        }
+    pub fn learn<I: Instructions>(
+        &mut self,
+        features: &Inputs,
+        target: i32,
+        importance: i32,
+        memory: Memory,
+    ) {
+        I::accumulate(&mut self.covariance, features, importance, memory.samples);
         accumulate(&mut self.correlation, features, target * importance, memory.samples);
         for _ in 0..memory.steps {
             self.descend(memory.ridge);
@@ -84,7 +90,7 @@ impl LeastSquares {
 
 /// `sums += factor * features - sums / 2^decay`.
 #[inline(always)]
-fn accumulate(sums: &mut Inputs, features: &Inputs, factor: i32, decay: u32) {
+pub fn accumulate(sums: &mut Inputs, features: &Inputs, factor: i32, decay: u32) {
     for (sum, &feature) in sums.iter_mut().zip(features) {
         *sum = sum.wrapping_add(factor.wrapping_mul(feature)).wrapping_sub(*sum >> decay);
     }

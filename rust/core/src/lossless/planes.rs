@@ -55,15 +55,20 @@ impl Plane {
         self.samples[index] = sample;
     }
 
-    /// The samples of a row, without border.
-    pub fn row(&self, y: usize) -> &[i32] {
-        &self.samples[self.index(0, y)..][..self.width]
+    /// Sets all samples, in raster order.
+    pub fn fill(&mut self, values: impl IntoIterator<Item = u16>) {
+        let mut values = values.into_iter();
+        for y in 0..self.height {
+            let start = self.index(0, y);
+            let row = &mut self.samples[start..][..self.width];
+            row.iter_mut().zip(&mut values).for_each(|(sample, value)| *sample = value.into());
+        }
     }
 
-    /// The samples of a row, without border.
-    pub fn row_mut(&mut self, y: usize) -> &mut [i32] {
-        let start = self.index(0, y);
-        &mut self.samples[start..][..self.width]
+    /// All samples, in raster order.
+    pub fn values(&self) -> impl Iterator<Item = u16> {
+        let rows = (0..self.height).map(|y| &self.samples[self.index(0, y)..][..self.width]);
+        rows.flatten().map(|&sample| sample as u16)
     }
 
     /// Fills the border left of a row whose upper neighbours are known.

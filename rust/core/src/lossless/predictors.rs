@@ -1,5 +1,6 @@
 //! Predictions of a sample from its neighbours.
 
+use super::instructions::Instructions;
 use super::least_squares::{INPUTS, Inputs, LeastSquares, MAX_FEATURE, Memory, WEIGHT_BITS};
 use super::planes::Plane;
 use super::walk::FRACTION_BITS;
@@ -16,8 +17,28 @@ type Run = (usize, isize, isize, usize);
 /// The inputs without, with one and with more than one earlier channel.
 const NEIGHBOURS: [&[Run]; 3] = [
     &[(0, -4, 0, 4), (0, -4, -1, 9), (0, -3, -2, 7), (0, -3, -3, 7), (0, -2, -4, 5)],
-    &[(0, -3, 0, 3), (0, -3, -1, 6), (0, -2, -2, 5), (0, 0, -3, 1), (1, -2, 0, 5), (1, -2, -1, 5), (1, -2, 1, 5), (1, 0, -2, 1), (1, 0, 2, 1)],
-    &[(0, -2, 0, 2), (0, -2, -1, 5), (0, -1, -2, 3), (1, -2, 0, 5), (1, -1, -1, 3), (1, -1, 1, 3), (2, -2, 0, 5), (2, -1, -1, 3), (2, -1, 1, 3)],
+    &[
+        (0, -3, 0, 3),
+        (0, -3, -1, 6),
+        (0, -2, -2, 5),
+        (0, 0, -3, 1),
+        (1, -2, 0, 5),
+        (1, -2, -1, 5),
+        (1, -2, 1, 5),
+        (1, 0, -2, 1),
+        (1, 0, 2, 1),
+    ],
+    &[
+        (0, -2, 0, 2),
+        (0, -2, -1, 5),
+        (0, -1, -2, 3),
+        (1, -2, 0, 5),
+        (1, -1, -1, 3),
+        (1, -1, 1, 3),
+        (2, -2, 0, 5),
+        (2, -1, -1, 3),
+        (2, -1, 1, 3),
+    ],
 ];
 
 const SLOW: Memory = Memory { samples: 10, ridge: 20_000, steps: 2 };
@@ -53,14 +74,14 @@ pub struct Predictors {
 }
 
 impl Predictors {
-    /// Predictors of samples of `bits` bits in rows of `width`, with so many earlier channels.
-    pub fn new(width: usize, bits: u32, earlier: usize) -> Self {
+    /// Predictors of samples of 0 to `max` in rows of `width`, with so many earlier channels.
+    pub fn new(width: usize, max: i32, earlier: usize) -> Self {
         let runs = NEIGHBOURS[earlier.min(2)];
         let start = LeastSquares::new([0; INPUTS]);
         Self {
             runs,
-            shift: bits.saturating_sub(8),
-            max: ((1 << bits) - 1) << FRACTION_BITS,
+            shift: (max.ilog2() + 1).saturating_sub(8),
+            max: max << FRACTION_BITS,
             slow: vec![start.clone(); 4],
             local: vec![start.clone(); (width >> SEGMENT_BITS) + 1],
             fast: start,
@@ -103,7 +124,8 @@ impl Predictors {
             let sum = problem.predict(inputs) >> (WEIGHT_BITS - FRACTION_BITS);
             sum as i32 + (around.mean << FRACTION_BITS)
         };
-        around.sign = inputs.iter().zip(&self.signs).map(|(&i, &w)| i64::from(i) * i64::from(w)).sum();
+        around.sign =
+            inputs.iter().zip(&self.signs).map(|(&i, &w)| i64::from(i) * i64::from(w)).sum();
         let [w, n, nw, ..] = around.near;
         let [sw, sn, snw] = around.steps;
         let (w, n, nw) = (w + sw, n + sn, nw + snw);
@@ -123,13 +145,20 @@ impl Predictors {
 
     /// Learns the sample at column `x` of row `y`.
     #[inline(always)]
-    pub fn learn(&mut self, around: &Neighbourhood, x: usize, y: usize, sample: i32, importance: i32) {
+    pub fn learn<I: Instructions>(
+        &mut self,
+        around: &Neighbourhood,
+        x: usize,
+        y: usize,
+        sample: i32,
+        importance: i32,
+    ) {
         let small = |value: i32| (value >> self.shift).clamp(-MAX_FEATURE, MAX_FEATURE);
         let features = around.inputs.map(small);
         let target = small(sample - around.mean);
-        self.slow[parity(x, y)].learn(&features, target, importance, SLOW);
-        self.local[x >> SEGMENT_BITS].learn(&features, target, importance, LOCAL);
-        self.fast.learn(&features, target, importance, FAST);
+        self.slow[parity(x, y)].learn::<I>(&features, target, importance, SLOW);
+        self.local[x >> SEGMENT_BITS].learn::<I>(&features, target, importance, LOCAL);
+        self.fast.learn::<I>(&features, target, importance, FAST);
         let missing = (i64::from(sample - around.mean) << WEIGHT_BITS) - around.sign;
         let step = (missing >> (WEIGHT_BITS - 2)).clamp(-32, 32) as i32;
         for (weight, feature) in self.signs.iter_mut().zip(features) {
@@ -150,7 +179,14 @@ fn parity(x: usize, y: usize) -> usize {
 fn near(plane: &Plane, index: usize) -> [i32; 6] {
     let (all, stride) = (plane.all(), plane.stride());
     let above = index - stride;
-    [all[index - 1], all[above], all[above - 1], all[above + 1], all[index - 2], all[above - stride]]
+    [
+        all[index - 1],
+        all[above],
+        all[above - 1],
+        all[above + 1],
+        all[index - 2],
+        all[above - stride],
+    ]
 }
 
 #[inline(always)]
