@@ -25,6 +25,7 @@ pub mod distribution;
 pub mod entropy;
 pub mod error;
 pub mod escape;
+pub mod exact;
 pub mod features;
 pub mod gain;
 pub mod gradient;
