@@ -115,13 +115,16 @@ impl Samples {
         Ok(())
     }
 
-    /// CRC-32 of the samples as bytes, or as pairs of bytes (little-endian) above 8 bits.
-    fn checksum(&self) -> u32 {
-        let bytes: Vec<u8> = match self.bits {
+    /// The samples as bytes, or as pairs of bytes (little-endian) above 8 bits.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        match self.bits {
             ..=8 => self.samples.iter().map(|&sample| sample as u8).collect(),
             _ => self.samples.iter().flat_map(|sample| sample.to_le_bytes()).collect(),
-        };
-        crc32(&bytes)
+        }
+    }
+
+    fn checksum(&self) -> u32 {
+        crc32(&self.to_bytes())
     }
 
     fn tile(&self, tile: Tile) -> Vec<u16> {
