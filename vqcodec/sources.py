@@ -9,7 +9,7 @@ import tarfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby, islice
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -259,10 +259,3 @@ def _fail(error: Exception) -> Callable[[], Picture | bytes]:
         raise error
 
     return load
-
-
-def default_name(number: int, label: int | None, name: str | None) -> PurePosixPath:
-    """Where a record that has no name goes: by its number, in the folder of its label."""
-    if name is not None:
-        return PurePosixPath(name)
-    return PurePosixPath(*([] if label is None else [str(label)]), f"{number:08d}")

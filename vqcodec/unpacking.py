@@ -16,7 +16,6 @@ from vqcodec.codec import codec_for, codes_batch
 from vqcodec.errors import CorruptedError, VqcodecError
 from vqcodec.files import IMAGE_SUFFIXES, write_file
 from vqcodec.formats import save_image
-from vqcodec.sources import default_name
 
 BATCH = 256  # records at a time
 DEVICES = frozenset({"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in "0123456789¹²³")})
@@ -97,9 +96,10 @@ def _place(
 ) -> tuple[Path, tuple[str, ...]]:
     """Where a record goes, and what is to be said about that."""
     named = Record(b"") if isinstance(record, Exception) else record
-    wanted = default_name(number, named.label, named.name)
-    path = safe_path(str(wanted))
-    candidates = [default_name(number, None, None)]
+    by_number = f"{number:08d}"
+    by_label = by_number if named.label is None else f"{named.label}/{by_number}"
+    path = safe_path(by_label if named.name is None else named.name)
+    candidates = [PurePosixPath(by_number)]
     if path is not None:
         known = path.suffix.lower() in IMAGE_SUFFIXES | {".vqc"}
         candidates = [*([path.with_suffix("")] if known else []), path, *candidates]

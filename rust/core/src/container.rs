@@ -199,8 +199,10 @@ pub fn write(header: &Header, parts: Parts) -> Result<Vec<u8>> {
 /// A whole file without what can be computed again: what an archive keeps of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pieces<'a> {
-    /// The header between the magic number and the lengths of the parts.
+    /// The header between the magic number and `own`.
     pub head: &'a [u8],
+    /// From there to the lengths of the parts: the checksum of exact samples, which no other picture has.
+    pub own: &'a [u8],
     /// The payloads in the order of the file, then the alpha chunk.
     pub parts: Vec<&'a [u8]>,
 }
@@ -217,8 +219,10 @@ pub fn split<'a>(bytes: &'a [u8], limits: &Limits) -> Result<Pieces<'a>> {
         behind_head += length.len();
         parts.push(container.verified_payload(bytes, part)?);
     }
+    let own = if container.header.exact.is_some() { CHECKSUM_BYTES as usize } else { 0 };
     let head = &bytes[MAGIC.len()..container.header_bytes as usize - behind_head];
-    Ok(Pieces { head, parts })
+    let (head, own) = head.split_at(head.len() - own);
+    Ok(Pieces { head, own, parts })
 }
 
 /// Mirror of [`split`]; whether the parts are those that the head promises is found by [`parse`].

@@ -8,7 +8,9 @@ use vqcodec_core::archive::{
     write_end, write_start,
 };
 use vqcodec_core::checksum::ModelId;
-use vqcodec_core::container::{CODES_VERSION, Header, Level, Parts, join, split, write};
+use vqcodec_core::container::{
+    CODES_VERSION, Exact, Header, Level, Parts, VERSION, join, split, write,
+};
 use vqcodec_core::{Error, Limits};
 
 /// A file of one or two levels, with payloads that a seed chooses.
@@ -16,12 +18,21 @@ fn file(width: u32, seed: u8, version: u8, alpha: bool) -> Vec<u8> {
     let level = |stride_log2, tile_log2| Level { stride_log2, tile_log2 };
     let levels = if seed % 2 == 0 { vec![level(4, 6)] } else { vec![level(5, 1), level(4, 2)] };
     let (gray, model) = (seed % 3 == 0, ModelId(*b"abcdefgh"));
-    let header =
-        Header { version, gray, model, quality: seed / 64, width, height: 40, levels, exact: None };
+    let exact = (version > CODES_VERSION).then_some(Exact {
+        channels: if gray { 1 } else { 3 },
+        bits: 8,
+        tile_log2: 6,
+        checksum: u32::from(seed) << 13,
+    });
+    let quality = seed / 64;
+    let header = Header { version, gray, model, quality, width, height: 40, levels, exact };
     let payload = |index: usize| vec![seed; (index * 37 + usize::from(seed)) % 300];
     let level = |&level: &Level| (0..header.tiles(level).len()).map(payload).collect();
     let payloads: Vec<Vec<Vec<u8>>> = header.levels.iter().map(level).collect();
-    write(&header, Parts::of_codes(&payloads, alpha.then_some(b"alpha".as_slice()))).unwrap()
+    let exact: Vec<_> = (0..header.exact_tiles().len()).map(payload).collect();
+    let chunk = alpha.then_some(b"a chunk".as_slice());
+    let (alpha, metadata) = if exact.is_empty() { (chunk, None) } else { (None, chunk) };
+    write(&header, Parts { payloads: &payloads, alpha, metadata, exact: &exact }).unwrap()
 }
 
 type Owned = (Vec<u8>, Option<String>, Option<i32>, Vec<u8>);
@@ -63,7 +74,7 @@ fn check(block: &Block, records: &[Owned]) {
 
 prop_compose! {
     fn records()(records in prop::collection::vec(
-        (1u32..200, any::<u8>(), 1..=CODES_VERSION, any::<bool>(), prop::option::of("[^\u{0}]{1,20}"),
+        (1u32..200, any::<u8>(), 1..=VERSION, any::<bool>(), prop::option::of("[^\u{0}]{1,20}"),
          prop::option::of(i32::MIN + 1..=i32::MAX), prop::collection::vec(any::<u8>(), 0..20)), 1..40,
     )) -> Vec<Owned> {
         let record = |(width, seed, version, alpha, name, label, extra)| {
@@ -76,11 +87,11 @@ prop_compose! {
 proptest! {
     #[test]
     fn files_come_apart_and_together(
-        width in 1u32..2000, seed: u8, version in 1..=CODES_VERSION, alpha: bool,
+        width in 1u32..2000, seed: u8, version in 1..=VERSION, alpha: bool,
     ) {
         let file = file(width, seed, version, alpha);
         let pieces = split(&file, &Limits::default()).unwrap();
-        prop_assert_eq!(join(pieces.head, &pieces.parts).unwrap(), file);
+        prop_assert_eq!(join(&[pieces.head, pieces.own].concat(), &pieces.parts).unwrap(), file);
     }
 
     #[test]
@@ -186,7 +197,7 @@ fn every_flip_and_every_cut_of_start_and_end_is_noticed() {
 
 #[test]
 fn blocks_are_full_at_256_records_or_256_kib() {
-    let small = file(30, 1, VERSION, false);
+    let small = file(30, 1, CODES_VERSION, false);
     let mut writer = BlockWriter::default();
     for _ in 0..255 {
         writer.add(&small, Tag::default()).unwrap();
@@ -210,7 +221,7 @@ fn blocks_are_full_at_256_records_or_256_kib() {
 
 #[test]
 fn what_does_not_fit_is_refused() {
-    let small = file(30, 1, VERSION, false);
+    let small = file(30, 1, CODES_VERSION, false);
     let mut writer = BlockWriter::default();
     let name = "n".repeat(4097);
     let refused = [

@@ -236,7 +236,7 @@ proptest! {
         prop_assert_eq!(chosen(&file, container.metadata.as_slice()), Vec::from_iter(metadata.clone()));
         prop_assert_eq!(&container.header, &header);
         let pieces = split(&file, &Limits::default()).unwrap();
-        prop_assert_eq!(join(pieces.head, &pieces.parts).unwrap(), file);
+        prop_assert_eq!(join(&[pieces.head, pieces.own].concat(), &pieces.parts).unwrap(), file);
         for damaged in [
             Header { version: CODES_VERSION, ..header.clone() },
             Header { gray: !header.gray, ..header.clone() },

@@ -82,4 +82,28 @@ proptest! {
             prop_assert!(sums.iter().map(|&sum| i64::from(sum) - 7).eq(exact.iter().copied()));
         }
     }
+
+    #[test]
+    fn stacked_pictures_do_not_see_each_other(
+        (inputs, outputs) in (1..6_usize, 1..6_usize),
+        (stride, more, fold) in (1..3_usize, 0..5_usize, 1..4_usize),
+        (rows, columns, pictures) in (1..6_usize, 1..6_usize, 1..9_usize),
+        seed in any::<u64>(),
+    ) {
+        let mut random = Random(seed);
+        let (conv, _) = problem([inputs, outputs, stride + more, stride, fold], &mut random);
+        let grids = (0..pictures).map(|_| {
+            let mut grid = Grid::zeros(rows * stride, columns * stride, inputs);
+            grid.values.fill_with(|| random.within(-LIMIT, LIMIT) as i16);
+            grid
+        });
+        let grids: Vec<_> = grids.collect();
+        let stack = Grid::stacked(&grids).unwrap();
+        for kernel in Kernel::available() {
+            let found = conv.apply(kernel, &stack, false);
+            prop_assert_eq!(found.picture, rows * fold);
+            let single = grids.iter().flat_map(|grid| conv.apply(kernel, grid, false).values);
+            prop_assert!(found.values.into_iter().eq(single));
+        }
+    }
 }

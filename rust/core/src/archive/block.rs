@@ -200,7 +200,7 @@ impl Block {
     /// The header of a record's file.
     pub fn file_header(&self, record: usize) -> Result<Vec<u8>> {
         let (head, _) = self.front.head(record)?;
-        Ok(join_header(head, self.front.lengths(record)))
+        Ok(join_header(&head, self.front.lengths(record)))
     }
 
     /// The file of a record, as it was added.
@@ -214,6 +214,6 @@ impl Block {
             offset += length as usize; // their sum is the number of payload bytes
             part.ok_or(CONTRADICTION)
         });
-        join(head, &parts.collect::<Result<Vec<_>>>()?)
+        join(&head, &parts.collect::<Result<Vec<_>>>()?)
     }
 }

@@ -11,6 +11,8 @@ use crate::error::{Error, Result};
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Head {
     bytes: Vec<u8>,
+    /// Bytes behind it that each record has of its own.
+    own: usize,
     parts: usize,
 }
 
@@ -18,6 +20,8 @@ struct Head {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Entry {
     head: usize,
+    /// Where its own bytes begin among those of all records.
+    own: usize,
     /// Number of its first part.
     first: usize,
     /// Offset of its first part in the payloads.
@@ -32,6 +36,7 @@ pub(super) struct Front {
     heads: Vec<Head>,
     numbers: HashMap<Head, usize>,
     entries: Vec<Entry>,
+    own: Vec<u8>,
     lengths: Vec<u32>,
     payload_bytes: usize,
     tags: Tags,
@@ -53,17 +58,20 @@ impl Front {
         tag.check()?;
         let lengths = pieces.parts.iter().map(|part| u32::try_from(part.len()).ok());
         let lengths = lengths.collect::<Option<Vec<u32>>>().ok_or(CONTRADICTION)?;
-        let head = Head { bytes: pieces.head.to_vec(), parts: lengths.len() };
+        let own = pieces.own.len();
+        let head = Head { bytes: pieces.head.to_vec(), own, parts: lengths.len() };
         let number = *self.numbers.entry(head).or_insert_with_key(|head| {
             self.heads.push(head.clone());
             self.heads.len() - 1
         });
         self.tags.push(tag);
-        self.place(number, &lengths)
+        self.place(number, pieces.own, &lengths)
     }
 
-    fn place(&mut self, head: usize, lengths: &[u32]) -> Result<()> {
-        self.entries.push(Entry { head, first: self.lengths.len(), offset: self.payload_bytes });
+    fn place(&mut self, head: usize, own: &[u8], lengths: &[u32]) -> Result<()> {
+        let (first, offset) = (self.lengths.len(), self.payload_bytes);
+        self.entries.push(Entry { head, own: self.own.len(), first, offset });
+        self.own.extend(own);
         self.lengths.extend(lengths);
         for &length in lengths {
             let bytes = self.payload_bytes.checked_add(length as usize);
@@ -80,12 +88,14 @@ impl Front {
         for head in &self.heads {
             write_leb128(head.bytes.len() as u32, &mut bytes);
             bytes.extend(&head.bytes);
+            write_leb128(head.own as u32, &mut bytes);
             write_leb128(head.parts as u32, &mut bytes);
         }
         for (record, entry) in self.entries.iter().enumerate() {
             if self.heads.len() > 1 {
                 write_leb128(entry.head as u32, &mut bytes);
             }
+            bytes.extend(self.own(entry));
             self.lengths(record).iter().for_each(|&length| write_leb128(length, &mut bytes));
         }
         self.tags.write(&mut bytes);
@@ -105,25 +115,29 @@ impl Front {
         }
         for _ in 0..heads {
             let length = reader.leb128()? as usize;
-            let bytes = reader.rest().get(..length).ok_or(CONTRADICTION)?.to_vec();
-            reader.position += length;
-            let parts = reader.leb128()? as usize;
-            front.heads.push(Head { bytes, parts });
+            let bytes = take(reader, length)?.to_vec();
+            let (own, parts) = (reader.leb128()? as usize, reader.leb128()? as usize);
+            front.heads.push(Head { bytes, own, parts });
         }
         for _ in 0..records {
             let head = if front.heads.len() == 1 { 0 } else { reader.leb128()? as usize };
-            let parts = front.heads.get(head).ok_or(CONTRADICTION)?.parts;
+            let &Head { own, parts, .. } = front.heads.get(head).ok_or(CONTRADICTION)?;
+            let own = take(reader, own)?;
             let lengths = (0..parts).map(|_| reader.leb128()).collect::<Result<Vec<_>>>()?;
-            front.place(head, &lengths)?;
+            front.place(head, own, &lengths)?;
         }
         front.tags = Tags::read(reader, records)?;
         Ok(front)
     }
 
-    /// The bytes of a record's head, and the offset of its first part in the payloads.
-    pub fn head(&self, record: usize) -> Result<(&[u8], usize)> {
+    /// A record's head with its own bytes, and the offset of its first part in the payloads.
+    pub fn head(&self, record: usize) -> Result<(Vec<u8>, usize)> {
         let entry = self.entries.get(record).ok_or_else(|| no_record(record))?;
-        Ok((&self.heads[entry.head].bytes, entry.offset))
+        Ok(([&self.heads[entry.head].bytes, self.own(entry)].concat(), entry.offset))
+    }
+
+    fn own(&self, entry: &Entry) -> &[u8] {
+        &self.own[entry.own..][..self.heads[entry.head].own]
     }
 
     /// The lengths of a record's parts; nothing where there is no such record.
@@ -137,6 +151,12 @@ impl Front {
     pub fn tag(&self, record: usize) -> Tag<'_> {
         self.tags.get(record)
     }
+}
+
+fn take<'a>(reader: &mut Reader<'a>, count: usize) -> Result<&'a [u8]> {
+    let taken = reader.rest().get(..count).ok_or(CONTRADICTION)?;
+    reader.position += count;
+    Ok(taken)
 }
 
 pub(super) fn no_record(record: usize) -> Error {
