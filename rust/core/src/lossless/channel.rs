@@ -8,6 +8,7 @@ use super::mixer::{Logits, Mixer, SOURCES, Selection};
 use super::planes::Plane;
 use super::predictors::Predictors;
 use super::tables::{octaves, squash};
+use super::tune::p;
 use super::walk::{EXPERTS, Each, Experts, FRACTION_BITS};
 
 const ENERGIES: usize = 48;
@@ -31,11 +32,13 @@ pub struct Model {
     biases: [Vec<i32>; 2],
     counters: Counters,
     mixer: Mixer,
+    apm: Vec<[u16; 33]>,
 }
 
 /// One decision's probability and what to tell about its outcome.
 struct Decision<'a> {
     mixer: &'a mut Mixer,
+    apm: &'a mut Vec<[u16; 33]>,
     counters: &'a mut Counters,
     rows: Rows,
     energy: usize,
@@ -47,15 +50,16 @@ struct Decision<'a> {
 impl Model {
     pub fn new(width: usize, max: i32, earlier: usize) -> Self {
         let bits = max.ilog2() + 1;
-        let start = std::array::from_fn(|source| if source < EXPERTS { 9000 } else { 6000 });
+        let start = std::array::from_fn(|source| if source < EXPERTS { p(18,5000) } else { p(19,2000) });
         Self {
             max,
             shift: bits.saturating_sub(8),
             predictors: Predictors::new(width, max, earlier),
             history: History::new(width),
-            scales: vec![([1 << (14 + bits.max(8) - 6); EXPERTS], 0); ENERGIES * ACTIVITIES],
+            scales: vec![([1 << (14 + bits.max(8) - 6); EXPERTS], 0); 2 * ENERGIES * ACTIVITIES],
             biases: [vec![0; 4096], vec![0; 4096]],
             counters: Counters::new(),
+            apm: vec![std::array::from_fn(|i| squash((i as i32 - 16) * 192).min(65535) as u16); 2 * STEPS * 2 * NODES],
             mixer: Mixer::new([STEPS * 2 * NODES, ENERGIES * NODES, ACTIVITIES * NODES], start),
         }
     }
@@ -157,8 +161,14 @@ impl Model {
             corrected,
         ];
         let scale = energy * ACTIVITIES + activity;
-        let errors = self.scales[scale].0.map(|mean| mean >> 6);
-        let step = (octaves(errors[7] as u32) as i32 / 16 - 8).max(0);
+        let range = { let m = around.near.iter().max().unwrap() - around.near.iter().min().unwrap(); ((octaves((m as u32) * 4) >> 3) as usize).min(47) };
+        let r2a = if residuals.is_empty() { (octaves(rw.unsigned_abs()) >> 4) as usize } else { (octaves((r2.abs() * 2 + r1.abs() + rw.abs() + rn.abs()) as u32) >> 4) as usize }.min(15);
+        let scale2 = ENERGIES * ACTIVITIES + range * ACTIVITIES + r2a;
+        let mut errors = self.scales[scale].0;
+        let others = &self.scales[scale2].0;
+        for i in 0..EXPERTS { if p(23, 208) >> i & 1 > 0 { errors[i] = others[i]; } }
+        let errors = errors.map(|mean| mean >> 6);
+        let step = (octaves(errors[7] as u32) as i32 * 16 / 16 / 16 - p(17,10)).max(0);
         let center = ((corrected + 16) >> 4).clamp(1, self.max);
         let distributions = Experts::new(&experts, &errors, (center << 4) - 8);
 
@@ -166,21 +176,22 @@ impl Model {
         let s = |v: i32| (v >> self.shift) as u32;
         let f = |v: i32| (q(v) + 16) as u32;
         let rows: [u32; CONTEXTS] = [
-            s(w) << 8 | s(n),
+            if p(28,0)==1 { (s(center)<<8|s(w))<<8|s(n)} else if p(28,0)==2 { s(center) << 16 | s(earlier.last().map_or(w, |e| e.all()[index])) << 8 | s(if earlier.len() > 1 { earlier[earlier.len()-2].all()[index] } else {n}) } else if p(28,0)==3 {(s(center-w)&255)<<8|s(center-n)&255} else {s(w) << 8 | s(n)},
             f(predictions[4] - blend) << 10
                 | f(predictions[2] - predictions[0]) << 5
                 | f((w << 4) - blend),
             ((r1 >> (self.shift + 3)).clamp(-31, 31) + 32) as u32 * 16
                 + ((r2 >> (self.shift + 4)).clamp(-7, 7) + 8) as u32,
             f(rw) << 5 | f(rn),
-            s(center) + 77,
-            (pattern as u32) << 4 | (energy as u32 / 4),
-            (corrected & 15) as u32 * 64 + energy as u32,
+            if p(24,1)>0 {s(center) << 8 | s(earlier.last().map_or(0, |e| e.all()[index])) } else {s(center) + 77},
+            (pattern as u32) << 4 | if p(25,1)>0 {range as u32/4} else {energy as u32 / 4},
+            if p(29,0)==1 {s(center) << 8 | s(w)} else if p(29,0)==2 { s(center) << 16 | s(earlier.last().map_or(w, |e| e.all()[index])) << 8 | s(if earlier.len() > 1 { earlier[earlier.len()-2].all()[index] } else {n}) } else if p(29,0)==3 { s(center) << 16 | (s(earlier.last().map_or(w, |e| w-e.all()[index-1]+e.all()[index])) &255) << 8 | s(earlier.last().map_or(n, |e| n-e.all()[index-stride]+e.all()[index]))&255  } else {(corrected & 15) as u32 * 64 + energy as u32},
             (octaves(nearby.energy()) >> 2) * 16 + activity as u32,
         ];
         let rows = std::array::from_fn(|i| Counters::row(i, rows[i].wrapping_mul(8) + stepc));
         let mut decision = Decision {
             mixer: &mut self.mixer,
+            apm: &mut self.apm,
             counters: &mut self.counters,
             rows,
             energy,
@@ -196,17 +207,18 @@ impl Model {
         own.residuals.set(index, fine - corrected);
         predictions[7] = corrected;
         self.history.record(x, &predictions, fine);
+        for scale in [scale, scale2] {
         let (means, count) = &mut self.scales[scale];
         let rate = 65536 / (*count as i64 + 2);
-        *count = (*count + 1).min(120);
+        *count = (*count + 1).min(p(13, 120) as u32);
         for (mean, expert) in means.iter_mut().zip(experts) {
             let error = (fine - expert).abs() << 10;
             *mean += ((i64::from(error - *mean) * rate) >> 16) as i32;
-        }
+        }}
         for (table, place) in self.biases.iter_mut().zip(bias_places) {
-            table[place] += (((fine - blend) << 8) - table[place]) >> 6;
+            table[place] += (((fine - blend) << 8) - table[place]) >> p(14, 6);
         }
-        let importance = (4096 / ((nearby.energy() as i32 >> self.shift) + 64)).clamp(1, 32);
+        let importance = (p(15,1500) / ((nearby.energy() as i32 >> self.shift) + p(16, 16))).clamp(1, 32);
         self.predictors.learn::<I>(&around, x, y, sample, importance);
     }
 }
@@ -231,7 +243,17 @@ impl Decision<'_> {
         ];
         let logit = self.mixer.mix(&self.logits, &selection);
         let p = squash(logit);
-        let decision = coder.code(p, truth);
+        let position = (logit + 3072) as usize;
+        let (cell, part) = (position / 192, (position % 192) as u32);
+        let row = &mut self.apm[selection[0]];
+        let refined = (u32::from(row[cell]) * (192 - part) + u32::from(row[cell + 1]) * part) / 192;
+        let q = p;
+        let final_p = if crate::lossless::tune::p(21, 0) == 0 { p } else { ((p * (4 - crate::lossless::tune::p(21, 0) as u32) + refined * crate::lossless::tune::p(21, 0) as u32) / 4).clamp(1, 65535) };
+        let decision = coder.code(final_p, truth);
+        let near = if part >= 96 { cell + 1 } else { cell };
+        let target = if decision { 65535 } else { 0 };
+        row[near] = (i32::from(row[near]) + ((target - i32::from(row[near])) >> crate::lossless::tune::p(22, 6))) as u16;
+        let _ = q;
         self.mixer.learn(&self.logits, &selection, logit, decision);
         self.counters.learn(&self.rows, side * NODES + node, decision, p);
         decision

@@ -1,5 +1,6 @@
 //! Adaptive probabilities of decisions in contexts.
 
+use super::tune::p;
 use super::tables::stretch;
 
 /// Decisions that a context tells apart.
@@ -9,7 +10,7 @@ pub const NODES: usize = 32;
 pub const CONTEXTS: usize = 8;
 
 /// Base-2 logarithm of the rows of a table.
-pub const ROW_BITS: u32 = 10;
+pub const ROW_BITS: u32 = 13;
 
 /// Samples after which a counter adapts no slower any more.
 const LIMIT: u32 = 250;
@@ -55,7 +56,7 @@ impl Counters {
     /// What the counters of a decision say, in logits.
     #[inline(always)]
     pub fn logits(&self, rows: &Rows, node: usize) -> [i32; CONTEXTS] {
-        std::array::from_fn(|i| stretch(self.tables[rows[i]][node] >> 16))
+        std::array::from_fn(|i| { let c = self.tables[rows[i]][node]; let n = (c & 1023) as i32; let s = stretch(c >> 16); if p(20, 0) > 0 { s * n / (n + p(20,0)) } else { s } })
     }
 
     /// Counts a decision.
@@ -71,7 +72,7 @@ impl Counters {
             let target = if decision { (1 << 22) - 1 } else { 0 };
             let rate = i64::from(RATES[count as usize % RATES.len()]);
             let moved = (probability + (((target - probability) * rate) >> 16)) as u32;
-            *counter = moved << COUNT_BITS | (count + 1).min(LIMIT);
+            *counter = moved << COUNT_BITS | (count + 1).min(p(3, 120) as u32);
         }
     }
 }

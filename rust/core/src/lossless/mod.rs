@@ -13,6 +13,7 @@ mod raw;
 mod tables;
 mod tile;
 mod walk;
+mod tune;
 
 use crate::error::{Error, Result};
 use crate::kernels::Kernel;
