@@ -17,13 +17,12 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from vqcodec.exact_pixels import ExactPicture
-    from vqcodec.pixels import Picture
 
 T = TypeVar("T")
 
 
 def encode(
-    image: Picture | Image.Image | np.ndarray,
+    image: Image.Image | np.ndarray,
     quality: float = 50.0,
     *,
     model: str | Path = weights.DEFAULT,
@@ -88,9 +87,11 @@ def decode_image(
     return codec.decode_image(data, levels=levels, max_pixels=max_pixels, threads=threads)
 
 
-def codes(data: bytes, *, model: str | Path | None = None, max_pixels: int = MAX_PIXELS) -> list[np.ndarray]:
+def codes(
+    data: bytes, *, model: str | Path | None = None, max_pixels: int = MAX_PIXELS, threads: int = 0
+) -> list[np.ndarray]:
     """Codes of a file, one int32 array (N, h, w) per level."""
-    return codec_for(data, model, max_pixels=max_pixels).codes(data, max_pixels=max_pixels)
+    return codec_for(data, model, max_pixels=max_pixels).codes(data, max_pixels=max_pixels, threads=threads)
 
 
 def decode_batch(
@@ -136,6 +137,20 @@ def verify(
 
         alpha_from_bytes(stored, header.height, header.width)
     return header
+
+
+def verify_batch(
+    files: Sequence[bytes], *, model: str | Path | None = None, max_pixels: int = MAX_PIXELS, threads: int = 0
+) -> None:
+    """`verify` of several files, alpha channels apart, which are only checked for damage."""
+    with_codes = []
+    for data in files:
+        header = _core.verify_checksums(data, max_pixels)
+        if header.exact is not None:
+            decode_exact(data, max_pixels=max_pixels, threads=threads)
+        if header.levels:
+            with_codes.append(data)
+    codes_batch(with_codes, model=model, max_pixels=max_pixels, threads=threads)
 
 
 def _lossless(data: bytes, levels: int, max_pixels: int) -> bool:

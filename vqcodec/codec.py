@@ -52,6 +52,12 @@ class Report:
         """Bytes of the file, alpha channel included, beyond the prior's cross entropy, as a share of the latter."""
         return self.file_bytes / max(self.model_bits / 8.0, 1e-9) - 1.0
 
+    @property
+    def summary(self) -> str:
+        """All of it in a line."""
+        size = f"{self.width}x{self.height}, quality {self.quality:.3g}, {self.bpp:.3f} bpp, {self.file_bytes} bytes"
+        return f"{size} (prior's own entropy {self.model_bits / 8:.0f}, {100 * self.overhead:+.1f} %)"
+
 
 class Codec:
     """One model, ready to encode and decode.
@@ -301,4 +307,6 @@ def codec_for(
 ) -> Codec:
     """The codec that a file needs: the given model, else the built-in one with the id in its header."""
     header = _core.read_header(data, max_pixels)
+    if not header.levels:
+        raise InvalidInputError("the file is lossless: it holds no codes")
     return load(model, device) if model else codec_of(weights.find(header.model_id), device)

@@ -42,6 +42,13 @@ class ExactReport:
         """Bits of the whole file per sample."""
         return self.bpp / self.channels
 
+    @property
+    def summary(self) -> str:
+        """All of it in a line."""
+        share = self.bits_per_dim / self.bits
+        size = f"{self.width}x{self.height}, lossless, {self.bpp:.3f} bpp, {self.file_bytes} bytes"
+        return f"{size} ({self.bits_per_dim:.3f} of {self.bits} bits a sample, {100 * share:.1f} %)"
+
 
 def encode_exact(
     image: ExactPicture | Image.Image | np.ndarray,
