@@ -125,7 +125,7 @@ def write_folder(root: Path, images: Set, form: Form) -> None:
 
 def write_tar(path: Path, root: Path) -> None:
     """The files of such a folder in one tar file, in the order of their numbers."""
-    with tarfile.open(path, "w") as tar:
+    with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
         for file in sorted(root.rglob("*.*"), key=lambda file: file.name):
             tar.add(file, file.relative_to(root).as_posix())
 
@@ -272,10 +272,9 @@ def table(results: dict[str, Any]) -> str:
     for found in results["sets"]:
         side = "x".join(map(str, found["shape"][:2]))
         lines += [f"{found['name']}: {found['count']} pictures of {side}", ""]
-        lines += [
-            "| form | bytes a picture | PSNR (dB) | written /s |" + "".join(f" read /s, {w} workers |" for w in WORKERS)
-        ]
-        lines += ["| --- |" + " ---: |" * (3 + len(WORKERS))]
+        columns = ["bytes a picture", "PSNR (dB)", "written /s", *(f"read /s, {w} workers" for w in WORKERS)]
+        lines += [f"| form | {' | '.join(columns)} | processor time to read (µs) |"]
+        lines += ["| --- |" + " ---: |" * (len(columns) + 1)]
         for name, row in found["rows"].items():
             size = f"{row['bytes'] / found['count']:.1f}" if "bytes" in row else ""
             quality = f"{row['psnr']:.1f}" if row.get("psnr", np.inf) < 1e6 else "exact" if "psnr" in row else ""
