@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from vqcodec._core import Header, read_header
+    from vqcodec.api import codes, decode, decode_image, encode, verify
     from vqcodec.archive import ArchiveReader, Record
     from vqcodec.archive_writer import ArchiveWriter, merge, recover
-    from vqcodec.codec import Codec, Report, codes, decode, encode, load, verify
+    from vqcodec.codec import Codec, Report, load
     from vqcodec.dataset import ArchiveDataset
     from vqcodec.errors import VqcodecError
     from vqcodec.packing import pack
@@ -38,6 +39,7 @@ __all__ = [
     "VqcodecError",
     "codes",
     "decode",
+    "decode_image",
     "encode",
     "list_models",
     "load",
@@ -54,7 +56,8 @@ _HOMES = {
     "_core": ("Header", "read_header"),
     "archive": ("ArchiveReader", "Record"),
     "archive_writer": ("ArchiveWriter", "merge", "recover"),
-    "codec": ("Codec", "Report", "codes", "decode", "encode", "load", "verify"),
+    "api": ("codes", "decode", "decode_image", "encode", "verify"),
+    "codec": ("Codec", "Report", "load"),
     "dataset": ("ArchiveDataset",),
     "errors": ("VqcodecError",),
     "packing": ("pack",),

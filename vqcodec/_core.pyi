@@ -34,12 +34,15 @@ __all__ = [
     "read_batch",
     "read_block_header",
     "read_codes",
+    "read_exact",
     "read_header",
+    "read_metadata",
     "search",
     "synthesize",
     "verify_checksums",
     "write_archive_end",
     "write_archive_start",
+    "write_exact",
     "write_file",
 ]
 
@@ -196,6 +199,27 @@ class ArchiveIndex:
 
     def locate(self, record: int) -> tuple[int, int]:
         """Return the number of the block that a record is in, and its number in there."""
+
+def write_exact(
+    samples: NDArray[np.uint8] | NDArray[np.uint16],
+    bits: int,
+    metadata: bytes | None = None,
+    preview: tuple[Model, int, Sequence[NDArray[np.int32]]] | None = None,
+    threads: int = 0,
+) -> bytes:
+    """The file of all samples (height, width, 1 to 4 channels), each below 2^bits, exactly.
+
+    Channels are gray, gray and alpha, sRGB, or sRGB and alpha; `preview` are a model, a quality position and the
+    codes that stand in front of the samples; `metadata` are bytes that mean nothing here.
+    """
+
+def read_exact(
+    data: bytes, max_pixels: int = 178_956_970, threads: int = 0
+) -> tuple[bytearray, tuple[int, int, int], int]:
+    """Mirror of `write_exact`: the samples, their shape and bits; above 8 bits a sample is two bytes, low first."""
+
+def read_metadata(data: bytes, max_pixels: int = 178_956_970) -> bytes | None:
+    """The metadata chunk of a file, None without one; the whole file is checked first."""
 
 @final
 class StaticPrior:

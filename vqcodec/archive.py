@@ -34,15 +34,15 @@ class Record:
 
     def decode(self, *, model: str | Path | None = None, threads: int = 1) -> np.ndarray:
         """The pixels, uint8 of the shape that was encoded."""
-        from vqcodec.codec import codec_for
+        from vqcodec.api import decode
 
-        return codec_for(self.data, model).decode(self.data, threads=threads)
+        return decode(self.data, model=model, threads=threads)
 
     def codes(self, *, model: str | Path | None = None, threads: int = 1) -> list[np.ndarray]:
         """The codes, one int32 array (N, h, w) per level."""
-        from vqcodec.codec import codec_for
+        from vqcodec.api import codes
 
-        return codec_for(self.data, model).codes(self.data, threads=threads)
+        return codes(self.data, model=model, threads=threads)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext, suppress
 from dataclasses import asdict
 from io import BytesIO
@@ -25,6 +25,9 @@ from vqcodec.messages import Messages, explain, name_of, say, usage_error
 
 if TYPE_CHECKING:
     from vqcodec.codec import Codec, Report
+    from vqcodec.exact import ExactReport
+
+    Encoding = Callable[[Path | bytes, int], tuple[bytes, tuple[str, ...], Report | ExactReport]]
 
 app = typer.Typer(
     name="vqcodec",
@@ -58,6 +61,8 @@ TargetBytes = Annotated[int | None, typer.Option(min=1, help="Best quality whose
 TargetRate = Annotated[float | None, typer.Option("--target-bpp", help="The same in bits per pixel.")]
 Quality = Annotated[float | None, typer.Option("--quality", "-q", help="0 (smallest) to 100 (best), else 50.")]
 Effort = Annotated[int | None, typer.Option(min=0, max=2, help="Time for smaller files: 0, 1 (default) or 2.")]
+Lossless = Annotated[bool, typer.Option("--lossless", help="Keep every sample exactly; needs no model.")]
+Preview = Annotated[bool, typer.Option("--preview", help="Let a lossless file begin with a lossy preview.")]
 NoVerify = Annotated[bool, typer.Option("--no-verify", help="Skip decoding what was encoded.")]
 Levels = Annotated[int, typer.Option(min=0, max=4, help="Levels of a hierarchy to decode; 0 is all.")]
 Format = Annotated[str | None, typer.Option(help="Image format: png (default), webp, tiff, bmp, ppm, jpg.")]
@@ -73,6 +78,8 @@ def encode(
     target_rate: TargetRate = None,
     model: Annotated[str, typer.Option(help="Built-in model by name, or a model file.")] = "photo",
     effort: Effort = None,
+    lossless: Lossless = False,
+    preview: Preview = False,
     device: Device = "cpu",
     recursive: Recursive = False,
     threads: Threads = 0,
@@ -83,47 +90,86 @@ def encode(
     quiet: Quiet = False,
 ) -> None:
     """Encode images to .vqc files, beside each input unless told otherwise."""
-    _read_ahead(model)
+    if preview or not lossless:
+        _read_ahead(model)
     if quality is not None and not (math.isfinite(quality) and 0 <= quality <= 100):
         usage_error("--quality must lie between 0 and 100")
     if target_rate is not None and not (math.isfinite(target_rate) and target_rate > 0):
         usage_error("--target-bpp must be above 0")
     if sum(option is not None for option in (quality, target_bytes, target_rate)) > 1:
         usage_error("choose one of --quality, --target-bytes and --target-bpp")
+    if lossless and (device != "cpu" or (quality, target_bytes, target_rate, effort) != (None,) * 4):
+        usage_error("--lossless goes without --quality, --target-bytes, --target-bpp, --effort and --device")
+    if preview and not lossless:
+        usage_error("--preview goes with --lossless")
     jobs = _plan(inputs, _destination(output, output_dir, standard), ".vqc", IMAGE_SUFFIXES, recursive)
     if records and jobs[0].target is None:
         usage_error("--json and the encoded bytes cannot both go to standard output")
     messages = Messages(quiet=quiet, records=records)
-    codec = _load(model, device)
-    if quality is not None and codec.info.quality_levels == 1 and not quiet:
-        say("note", f"model {codec.name} has one quality: -q is ignored")
-    if effort and not codec.searches and not quiet:
-        say("note", f"model {codec.name} is not searched: --effort is ignored")
-    level = 50.0 if quality is None else quality
+    if lossless:
+        encoded = _lossless(model if preview else None, not no_verify)
+    else:
+        codec = _load(model, device)
+        if quality is not None and codec.info.quality_levels == 1 and not quiet:
+            say("note", f"model {codec.name} has one quality: -q is ignored")
+        if effort and not codec.searches and not quiet:
+            say("note", f"model {codec.name} is not searched: --effort is ignored")
+        encoded = _lossy(
+            codec, 50.0 if quality is None else quality, (target_bytes, target_rate), effort, not no_verify
+        )
+
+    def work(job: Job, threads: int) -> tuple[tuple[str, ...], Report | ExactReport]:
+        _prepare(job, force, output_dir)
+        data, notes, report = encoded(job.source or sys.stdin.buffer.read(), threads)
+        _write(job, data, force=force, reread=not no_verify)
+        return notes, report
+
+    def report(job: Job, done: tuple[tuple[str, ...], Report | ExactReport]) -> None:
+        notes, report = done
+        messages.notes(notes)
+        facts = asdict(report) | {"bpp": report.bpp, "lossless": lossless, "notes": notes}
+        messages.done(job.target, report.summary, facts)
+
+    messages.run(jobs, work, report, threads)
+    messages.finish()
+
+
+def _lossy(
+    codec: Codec, quality: float, target: tuple[int | None, float | None], effort: int | None, verify: bool
+) -> Encoding:
+    """What encodes one source at a quality, or into a target in bytes or in bits per pixel."""
     from vqcodec.codec import DEFAULT_EFFORT
     from vqcodec.pixels import open_image
 
     chosen = DEFAULT_EFFORT if effort is None else effort
 
-    def work(job: Job, threads: int) -> tuple[tuple[str, ...], Report]:
-        _prepare(job, force, output_dir)
-        picture = open_image(job.source or sys.stdin.buffer.read())
-        target = target_bytes
+    def encoded(source: Path | bytes, threads: int) -> tuple[bytes, tuple[str, ...], Report]:
+        picture = open_image(source)
+        target_bytes, target_rate = target
         if target_rate is not None:
-            target = math.floor(target_rate * picture.pixels[..., 0].size / 8)
+            target_bytes = math.floor(target_rate * picture.pixels[..., 0].size / 8)
         data, report = codec.encode_report(
-            picture, level, target_bytes=target, effort=chosen, verify=not no_verify, threads=threads
+            picture, quality, target_bytes=target_bytes, effort=chosen, verify=verify, threads=threads
         )
-        _write(job, data, force=force, reread=not no_verify)
-        return picture.notes, report
+        return data, picture.notes, report
 
-    def report(job: Job, done: tuple[tuple[str, ...], Report]) -> None:
-        notes, report = done
-        messages.notes(notes)
-        messages.done(job.target, _summary(report), asdict(report) | {"bpp": report.bpp, "notes": notes})
+    return encoded
 
-    messages.run(jobs, work, report, threads)
-    messages.finish()
+
+def _lossless(model: str | None, verify: bool) -> Encoding:
+    """What encodes one source exactly, with a preview by a model."""
+    from vqcodec.api import encode_lossless
+    from vqcodec.exact_pixels import open_exact
+
+    if model is not None:
+        _load(model)
+
+    def encoded(source: Path | bytes, threads: int) -> tuple[bytes, tuple[str, ...], ExactReport]:
+        picture = open_exact(source)
+        data, report = encode_lossless(picture, model=model, verify=verify, threads=threads)
+        return data, picture.notes, report
+
+    return encoded
 
 
 @app.command()
@@ -141,7 +187,7 @@ def decode(
 ) -> None:
     """Decode .vqc files to images; the suffix of the output file chooses the format."""
     _read_ahead(model)
-    from vqcodec.codec import codec_for
+    from vqcodec.api import decode_image
     from vqcodec.formats import SAVE_FORMATS, save_image
 
     destination = _destination(output, output_dir, standard)
@@ -158,7 +204,7 @@ def decode(
     def work(job: Job, threads: int) -> tuple[tuple[str, ...], str]:
         _prepare(job, force, output_dir)
         data = b"".join(_read(job.source))
-        image = codec_for(data, model).decode_image(data, levels=levels, threads=threads)
+        image = decode_image(data, model=model, levels=levels, threads=threads)
         file = BytesIO()
         notes = save_image(image, file, suffix[1:])
         _write(job, file.getvalue(), force=force)
@@ -376,10 +422,3 @@ def _load(model: str, device: str = "cpu") -> Codec:
         return vqcodec.load(model, device=device)
     except VqcodecError as error:
         usage_error(f"--model {model}: {error}")
-
-
-def _summary(report: Report) -> str:
-    entropy, overhead = report.model_bits / 8, 100 * report.overhead
-    size = f"{report.width}x{report.height}, quality {report.quality:.3g}, "
-    size += f"{report.bpp:.3f} bpp, {report.file_bytes} bytes"
-    return f"{size} (prior's own entropy {entropy:.0f}, {overhead:+.1f} %)"

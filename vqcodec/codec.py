@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from PIL import Image
 
@@ -23,10 +23,9 @@ if TYPE_CHECKING:  # numpy alone takes as long to load as a picture to decode: w
     import numpy as np
 
     from vqcodec.config import ModelConfig
+    from vqcodec.exact import Preview
     from vqcodec.pixels import Picture
     from vqcodec.transform import Transform
-
-T = TypeVar("T")
 
 DEFAULT_EFFORT = 1  # the most that takes under 2 s for a picture of 768x512 on two cores
 QUALITY_STEPS = 16  # positions of the header's quality byte between two quality levels
@@ -52,6 +51,12 @@ class Report:
     def overhead(self) -> float:
         """Bytes of the file, alpha channel included, beyond the prior's cross entropy, as a share of the latter."""
         return self.file_bytes / max(self.model_bits / 8.0, 1e-9) - 1.0
+
+    @property
+    def summary(self) -> str:
+        """All of it in a line."""
+        size = f"{self.width}x{self.height}, quality {self.quality:.3g}, {self.bpp:.3f} bpp, {self.file_bytes} bytes"
+        return f"{size} (prior's own entropy {self.model_bits / 8:.0f}, {100 * self.overhead:+.1f} %)"
 
 
 class Codec:
@@ -99,6 +104,8 @@ class Codec:
     ) -> tuple[bytearray, tuple[int, int, int], np.ndarray | None]:
         """Samples of the shape (height, width, 1 or 3), and the alpha channel."""
         header = _core.read_header(data, max_pixels)
+        if header.exact is not None and not levels:
+            raise InvalidInputError("the file is lossless: read it with vqcodec.decode, or its preview alone by levels")
         check_size(header.height, header.width, max_pixels)
         if self.device != "cpu":
             codes = self.codes(data, levels=levels, max_pixels=max_pixels, threads=threads)
@@ -154,6 +161,13 @@ class Codec:
             self._verify(found.data, found.codes, picture.alpha, threads)
         height, width = picture.pixels.shape[:2]
         return found.data, Report(width, height, len(found.data), found.bits, self.model_id, quality)
+
+    def preview(self, image: Picture | Image.Image | np.ndarray, threads: int = 0) -> Preview:
+        """The cheapest codes of an image, for `encode_exact`."""
+        from vqcodec.pixels import Picture, from_image
+
+        picture = image if isinstance(image, Picture) else from_image(image)
+        return self._model, 0, self._analyze(picture.pixels, 0, 0, threads)
 
     def _attempts(self, picture: Picture, threads: int) -> Callable[[int, int, int], Attempt]:
         """What encodes a picture at a quality position with a dead zone and an effort."""
@@ -278,13 +292,14 @@ def _array(colour: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:
 
 
 @lru_cache(maxsize=4)
-def _cached(model: weights.ModelInfo, device: str) -> Codec:
+def codec_of(model: weights.ModelInfo, device: str = "cpu") -> Codec:
+    """The codec of a model, made once."""
     return Codec(model, device)
 
 
 def load(model: str | Path = weights.DEFAULT, device: str = "cpu") -> Codec:
     """Codec of a built-in model's name or of a model file."""
-    return _cached(weights.resolve(model), device)
+    return codec_of(weights.resolve(model), device)
 
 
 def codec_for(
@@ -292,76 +307,6 @@ def codec_for(
 ) -> Codec:
     """The codec that a file needs: the given model, else the built-in one with the id in its header."""
     header = _core.read_header(data, max_pixels)
-    return load(model, device) if model else _cached(weights.find(header.model_id), device)
-
-
-def encode(image: Picture | Image.Image | np.ndarray, quality: float = 50.0, *, model: str | Path = "photo") -> bytes:
-    """Compress an image with a built-in model or a model file."""
-    return load(model).encode(image, quality)
-
-
-def decode(data: bytes, *, model: str | Path | None = None, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    """Mirror of `encode`: the file names its model (`model` gives its file where it is not built in)."""
-    return codec_for(data, model, max_pixels=max_pixels).decode(data, max_pixels=max_pixels)
-
-
-def decode_batch(
-    files: Sequence[bytes],
-    *,
-    model: str | Path | None = None,
-    device: str = "cpu",
-    max_pixels: int = MAX_PIXELS,
-    threads: int = 0,
-) -> list[np.ndarray]:
-    """`decode` of several files, whatever models they name."""
-    return _by_model(files, model, device, max_pixels, lambda codec, part: codec.decode_batch(
-        part, max_pixels=max_pixels, threads=threads
-    ))  # fmt: skip
-
-
-def codes_batch(
-    files: Sequence[bytes], *, model: str | Path | None = None, max_pixels: int = MAX_PIXELS, threads: int = 0
-) -> list[list[np.ndarray]]:
-    """`codes` of several files, whatever models they name."""
-    return _by_model(files, model, "cpu", max_pixels, lambda codec, part: codec.codes_batch(
-        part, max_pixels=max_pixels, threads=threads
-    ))  # fmt: skip
-
-
-def _by_model(
-    files: Sequence[bytes],
-    model: str | Path | None,
-    device: str,
-    max_pixels: int,
-    work: Callable[[Codec, list[bytes]], list[T]],
-) -> list[T]:
-    """Work on the files of each model together; results in the order of the files."""
-    if model is not None:
-        return work(load(model, device), list(files))
-    numbers: dict[str, list[int]] = {}
-    for number, data in enumerate(files):
-        numbers.setdefault(_core.read_header(data, max_pixels).model_id, []).append(number)
-    found: dict[int, T] = {}
-    for model_id, chosen in numbers.items():
-        codec = _cached(weights.find(model_id), device)
-        found.update(zip(chosen, work(codec, [files[number] for number in chosen]), strict=True))
-    return [found[number] for number in range(len(files))]
-
-
-def codes(data: bytes, *, model: str | Path | None = None, max_pixels: int = MAX_PIXELS) -> list[np.ndarray]:
-    """Codes of a file, one int32 array (N, h, w) per level."""
-    return codec_for(data, model, max_pixels=max_pixels).codes(data, max_pixels=max_pixels)
-
-
-def verify(
-    data: bytes, model: str | Path | None = None, *, max_pixels: int = MAX_PIXELS, threads: int = 0
-) -> _core.Header:
-    """Check a file wholly: checksums, model, every code and the alpha channel; returns its header."""
-    header = _core.verify_checksums(data, max_pixels)
-    codec_for(data, model, max_pixels=max_pixels).codes(data, max_pixels=max_pixels, threads=threads)
-    stored = _core.read_alpha(data, max_pixels)
-    if stored is not None:
-        from vqcodec.pixels import alpha_from_bytes
-
-        alpha_from_bytes(stored, header.height, header.width)
-    return header
+    if not header.levels:
+        raise InvalidInputError("the file is lossless: it holds no codes")
+    return load(model, device) if model else codec_of(weights.find(header.model_id), device)

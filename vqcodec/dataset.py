@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, get_worker_info
 
+from vqcodec.api import codes_batch, decode_batch
 from vqcodec.archive import ArchiveReader, Record
-from vqcodec.codec import codes_batch, decode_batch
 from vqcodec.errors import InvalidInputError, VqcodecError
 
 

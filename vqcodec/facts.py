@@ -17,7 +17,7 @@ def header_facts(header: Header) -> dict[str, Any]:
     has one quality level.
     """
     try:
-        model = weights.find(header.model_id)
+        model = weights.find(header.model_id) if header.levels else None
     except ModelMissingError:
         model = None
     positions = QUALITY_STEPS * (model.quality_levels - 1) if model else 0
@@ -30,15 +30,20 @@ def header_facts(header: Header) -> dict[str, Any]:
         "bytes": header.file_bytes,
         "bpp": 8 * header.file_bytes / (header.width * header.height),
         "model": model.name if model else None,
-        "model_id": header.model_id,
+        "model_id": header.model_id if header.levels else None,
         "quality": 100 * header.quality / positions if positions else None,
-        "quality_position": header.quality,
+        "quality_position": header.quality if header.levels else None,
+        "lossless": header.exact is not None,
+        "channels": header.exact[0] if header.exact else (1 if header.gray else 3) + header.has_alpha,
+        "bits": header.exact[1] if header.exact else 8,
         "levels": [
             {"stride": stride, "tile_side": side, "bytes": size}
             for (stride, side), size in zip(header.levels, header.payload_bytes, strict=True)
         ],
         "header_bytes": header.header_bytes,
         "alpha_bytes": header.alpha_bytes,
+        "metadata_bytes": header.metadata_bytes,
+        "exact_bytes": header.exact_bytes,
     }
 
 
@@ -47,15 +52,20 @@ def lines(facts: dict[str, Any]) -> list[str]:
     colour = "gray" if facts["gray"] else "RGB"
     alpha = f" and alpha ({facts['alpha_bytes']} bytes)" if facts["alpha"] else ""
     quality = "" if facts["quality"] is None else f"{facts['quality']:.1f}, "
-    return [
-        f"picture  {facts['width']}x{facts['height']}, {colour}{alpha}",
-        f"size     {facts['bytes']} bytes, {facts['bpp']:.3f} bpp",
+    kind = f", lossless, {facts['channels']} samples of {facts['bits']} bits a pixel" if facts["lossless"] else ""
+    coding = [
         f"model    {facts['model'] or 'not on this machine'}, id {facts['model_id']}",
         f"quality  {quality}position {facts['quality_position']}",
+    ]
+    return [
+        f"picture  {facts['width']}x{facts['height']}, {colour}{alpha}{kind}",
+        f"size     {facts['bytes']} bytes, {facts['bpp']:.3f} bpp",
+        *(coding if facts["levels"] else []),
         f"format   version {facts['format_version']}, header {facts['header_bytes']} bytes",
         *(
             f"level {number}  one code vector for {level['stride']}x{level['stride']} pixels, "
             f"tiles of {level['tile_side']}x{level['tile_side']}, {level['bytes']} bytes"
             for number, level in enumerate(facts["levels"], 1)
         ),
+        *([f"samples  {facts['exact_bytes']} bytes"] if facts["lossless"] else []),
     ]

@@ -38,8 +38,8 @@ def samples(image: Image.Image) -> tuple[np.ndarray, np.ndarray | None, tuple[st
     """
     if image.format == "EPS":  # would start Ghostscript on the file
         raise UnsupportedImageError("EPS files are programs, not pictures")
-    notes = _frame_notes(image)
-    raw_mode, top = _stored_as(image)
+    notes = frame_notes(image)
+    raw_mode, top = stored_as(image)
     from_16_bit_file = image.format in ("PNG", "PPM")
     image.load()
     image = _upright(image, notes)
@@ -58,7 +58,8 @@ def samples(image: Image.Image) -> tuple[np.ndarray, np.ndarray | None, tuple[st
     return layers.reshape(*layers.shape[:2], -1), None if alpha is None else np.asarray(alpha), tuple(notes)
 
 
-def _frame_notes(image: Image.Image) -> list[str]:
+def frame_notes(image: Image.Image) -> list[str]:
+    """What is lost of an image of several frames."""
     try:
         frames = int(getattr(image, "n_frames", 1))
     except Exception:  # a damaged later frame does not spoil the first one
@@ -69,7 +70,7 @@ def _frame_notes(image: Image.Image) -> list[str]:
     return [f"{which} of {frames} kept"]
 
 
-def _stored_as(image: Image.Image) -> tuple[str, int]:
+def stored_as(image: Image.Image) -> tuple[str, int]:
     """How the samples lie in the file: Pillow's raw mode, and the largest sample (255 where not known)."""
     tiles = image.tile if isinstance(image, ImageFile.ImageFile) else []
     arguments = tiles[0].args if tiles else None

@@ -8,7 +8,8 @@ from typing import IO, Any
 from PIL import Image, ImageFile
 
 from vqcodec import _core
-from vqcodec.codec import DEFAULT_EFFORT, codec_for, load
+from vqcodec.api import decode_image, encode_lossless
+from vqcodec.codec import DEFAULT_EFFORT, load
 from vqcodec.errors import CorruptedError, NotVqcError, TruncatedError, VqcodecError
 
 FORMAT = "VQC"
@@ -32,8 +33,9 @@ class VqcImageFile(ImageFile.ImageFile):
         except TruncatedError:
             header = _header(piece + self.fp.read(MAX_HEAD_BYTES))
         self._size = header.width, header.height
-        self._mode = ("L" if header.gray else "RGB") + ("A" if header.has_alpha else "")
-        self.info.update(model_id=header.model_id, quality_position=header.quality)
+        self._mode = _mode(header)
+        if header.levels:
+            self.info.update(model_id=header.model_id, quality_position=header.quality)
         self._decoded = False
 
     def load(self) -> Any:
@@ -41,12 +43,13 @@ class VqcImageFile(ImageFile.ImageFile):
         if not self._decoded and self.fp is not None:
             data = self._whole()
             try:
-                image = codec_for(data, max_pixels=NO_LIMIT).decode_image(data, max_pixels=NO_LIMIT)
+                image = decode_image(data, max_pixels=NO_LIMIT)
             except (TruncatedError, CorruptedError) as error:
                 raise OSError(str(error)) from error
             if (image.size, image.mode) != (self.size, self.mode):
                 raise OSError("the picture is not what its header said")
             self._decoded = True
+            self.info.update(image.info)
             if self._exclusive_fp:
                 self.fp.close()
             self.fp = BytesIO(image.tobytes())
@@ -81,22 +84,35 @@ def _header(data: bytes) -> _core.Header:
         raise OSError(str(error)) from error
 
 
+def _mode(header: _core.Header) -> str:
+    """Pillow's mode for a file's picture."""
+    if header.exact is None:
+        return ("L" if header.gray else "RGB") + ("A" if header.has_alpha else "")
+    channels, bits = header.exact
+    if bits > 8 and channels > 1:
+        raise OSError(f"Pillow has no colour images of {bits} bits a sample: use vqcodec.decode")
+    return "I;16" if bits > 8 else ("L", "LA", "RGB", "RGBA")[channels - 1]
+
+
 def _accept(prefix: bytes) -> bool:
     return prefix.startswith(MAGIC)
 
 
 def _save(image: Image.Image, stream: IO[bytes], filename: str | bytes) -> None:
     options: dict[str, Any] = image.encoderinfo
-    codec = load(options.get("model", "photo"))
+    quality, effort = options.get("quality", 50.0), options.get("effort", DEFAULT_EFFORT)
     try:
-        data = codec.encode(image, options.get("quality", 50.0), effort=options.get("effort", DEFAULT_EFFORT))
+        if options.get("lossless", False):
+            data = encode_lossless(image)[0]
+        else:
+            data = load(options.get("model", "photo")).encode(image, quality, effort=effort)
     except VqcodecError as error:
         raise OSError(f"cannot write the image as VQC: {error}") from error
     stream.write(data)
 
 
 def register_pillow() -> None:
-    """Teach Pillow .vqc files: `Image.open`, `image.save("x.vqc", quality=50, effort=1)`."""
+    """Teach Pillow .vqc files: `Image.open`, `image.save("x.vqc", quality=50, effort=1)`, or with `lossless=True`."""
     Image.register_open(FORMAT, VqcImageFile, _accept)
     Image.register_save(FORMAT, _save)
     Image.register_extension(FORMAT, ".vqc")

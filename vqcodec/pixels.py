@@ -38,7 +38,7 @@ def open_image(source: str | Path | BinaryIO | bytes, max_pixels: int = MAX_PIXE
         with open(source, "rb") as file:
             return open_image(file, max_pixels)
     stream = BytesIO(source) if isinstance(source, bytes) else source
-    with _named_errors(), Image.open(stream) as image:
+    with named_errors(), Image.open(stream) as image:
         refuse_above(max_pixels, image.height, image.width)  # Pillow itself warns
         return _from_pillow(image)
 
@@ -70,7 +70,7 @@ def alpha_to_bytes(alpha: np.ndarray) -> bytes:
 def alpha_from_bytes(data: bytes, height: int, width: int) -> np.ndarray:
     """The alpha channel, (H, W) uint8, out of `alpha_to_bytes`; `CorruptedError` for anything else."""
     try:
-        with _named_errors(), Image.open(BytesIO(data), formats=["PNG", "WEBP"]) as image:
+        with named_errors(), Image.open(BytesIO(data), formats=["PNG", "WEBP"]) as image:
             expected = "L" if image.format == "PNG" else "RGB"
             if image.size != (width, height) or image.mode != expected or getattr(image, "n_frames", 1) != 1:
                 raise CorruptedError("the alpha channel does not fit the picture")
@@ -121,7 +121,7 @@ def pad_to_multiple(pixels: np.ndarray, multiple: int) -> np.ndarray:
 
 
 @contextmanager
-def _named_errors() -> Iterator[None]:
+def named_errors() -> Iterator[None]:
     """Pillow's readers let many kinds of errors through: give them the names of ours."""
     try:
         yield
@@ -140,7 +140,7 @@ def _from_pillow(image: Image.Image) -> Picture:
         raise UnsupportedImageError(f"the image is empty: {image.width}x{image.height}")
     from vqcodec.modes import samples  # half of Pillow, which decoding does without
 
-    with _named_errors():
+    with named_errors():
         colour, alpha, notes = samples(image)
     return _picture(colour, alpha, notes)
 

@@ -11,8 +11,8 @@ from io import BytesIO
 from itertools import islice
 from pathlib import Path, PurePosixPath
 
+from vqcodec.api import decode_image, verify_batch
 from vqcodec.archive import ArchiveReader, Record
-from vqcodec.codec import codec_for, codes_batch
 from vqcodec.errors import CorruptedError, VqcodecError
 from vqcodec.files import IMAGE_SUFFIXES, write_file
 from vqcodec.formats import save_image
@@ -120,7 +120,7 @@ def _image(data: bytes, format: str, model: str | Path | None) -> tuple[bytes, t
     if format == "vqc":
         return data, ()
     image = BytesIO()
-    notes = save_image(codec_for(data, model).decode_image(data, threads=1), image, format)
+    notes = save_image(decode_image(data, model=model, threads=1), image, format)
     return image.getvalue(), notes
 
 
@@ -146,7 +146,7 @@ def verify_archive(
         for number in range(reader.blocks):
             try:
                 block = reader.placed(number).block
-                codes_batch([block.file(inner) for inner in range(len(block))], model=model, threads=threads)
+                verify_batch([block.file(inner) for inner in range(len(block))], model=model, threads=threads)
             except VqcodecError as error:
                 errors.append(str(error))
             if progress:

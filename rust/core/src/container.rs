@@ -20,6 +20,9 @@ pub const MAX_LEVELS: usize = 4;
 /// Largest base-2 logarithm of a stride or a tile's side.
 pub const MAX_LOG2: u8 = 15;
 
+/// Largest base-2 logarithm of the side of a tile of exact samples.
+pub const MAX_EXACT_LOG2: u8 = 12;
+
 /// Bytes of a CRC-32.
 const CHECKSUM_BYTES: u64 = 4;
 
@@ -416,8 +419,8 @@ fn check_header(
     if !(1..=4).contains(&exact.channels) || !(1..=16).contains(&exact.bits) {
         return Err("a pixel has 1 to 4 samples of 1 to 16 bits");
     }
-    if exact.tile_log2 > MAX_LOG2 {
-        return Err("a stride or a tile is larger than 32768");
+    if exact.tile_log2 > MAX_EXACT_LOG2 {
+        return Err("a tile of exact samples is larger than 4096");
     }
     if alpha || header.gray != (exact.channels <= 2) {
         return Err("what is said of colour and alpha does not fit the exact samples");

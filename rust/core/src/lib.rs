@@ -25,6 +25,7 @@ pub mod distribution;
 pub mod entropy;
 pub mod error;
 pub mod escape;
+pub mod exact;
 pub mod features;
 pub mod gain;
 pub mod gradient;
@@ -33,6 +34,8 @@ pub mod latents;
 pub mod lengths;
 pub mod limits;
 pub mod logistic;
+#[allow(missing_docs)]
+pub mod lossless;
 pub mod model;
 pub mod network;
 pub mod order;

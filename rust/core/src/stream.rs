@@ -180,7 +180,7 @@ pub fn cross_entropy(
 }
 
 /// The levels as the encoder lays them out: a tile of the fine one needs one tile of the coarse one.
-fn levels(model: &Model) -> impl Iterator<Item = Level> {
+pub(crate) fn levels(model: &Model) -> impl Iterator<Item = Level> {
     model.levels().map(|(stride_log2, _)| {
         let tile_log2 = TILE_LOG2 - (stride_log2 - model.stride_log2);
         Level { stride_log2, tile_log2 }

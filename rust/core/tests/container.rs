@@ -181,7 +181,7 @@ fn chosen(file: &[u8], parts: &[container::Part]) -> Vec<Vec<u8>> {
 }
 
 fn exact_samples() -> impl Strategy<Value = Exact> {
-    let numbers = (1..=4_u8, 1..=16_u8, 4..16_u8, any::<u32>());
+    let numbers = (1..=4_u8, 1..=16_u8, 4..=12_u8, any::<u32>());
     numbers.prop_map(|(channels, bits, tile_log2, checksum)| Exact {
         channels,
         bits,

@@ -85,9 +85,19 @@ pub fn read_alpha<'py>(
     data: &'py [u8],
     max_pixels: u64,
 ) -> PyResult<Option<&'py [u8]>> {
+    part_of(py, data, max_pixels, |container| container.alpha)
+}
+
+/// A part of a whole file, which is checked first.
+pub fn part_of<'py>(
+    py: Python<'py>,
+    data: &'py [u8],
+    max_pixels: u64,
+    which: impl Fn(&Container) -> Option<Part>,
+) -> PyResult<Option<&'py [u8]>> {
     let container = parse_whole(py, data, max_pixels)?;
-    let alpha = container.alpha.map(|part| container.verified_payload(data, part)).transpose();
-    alpha.map_err(to_python)
+    let part = which(&container).map(|part| container.verified_payload(data, part)).transpose();
+    part.map_err(to_python)
 }
 
 /// Parses and verifies a whole file.

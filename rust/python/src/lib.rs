@@ -6,6 +6,7 @@ mod archive;
 mod arrays;
 mod batch;
 mod errors;
+mod exact;
 mod header;
 mod model;
 mod picture;
@@ -23,6 +24,8 @@ mod _core {
     };
     #[pymodule_export]
     use super::batch::{decode_batch, read_batch};
+    #[pymodule_export]
+    use super::exact::{read_exact, read_metadata, write_exact};
     #[pymodule_export]
     use super::header::{Header, read_alpha, read_header, verify_checksums};
     #[pymodule_export]

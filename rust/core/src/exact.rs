@@ -1,0 +1,156 @@
+//! All samples of a picture, exactly: tiles of the lossless pixel model, maybe behind a preview of codes.
+
+use crate::checksum::{ModelId, crc32};
+use crate::codes::{CodeGrid, Tile};
+use crate::container::{self, Exact, Header, Parts, VERSION};
+use crate::error::{Error, Result};
+use crate::limits::Limits;
+use crate::lossless::{Shape, decode_tile, encode_tile};
+use crate::model::Model;
+use crate::stream;
+use crate::threads::for_each;
+
+/// Base-2 logarithm of the side of a tile, in pixels, that the encoder uses.
+pub const TILE_LOG2: u8 = 10;
+
+/// A picture's samples.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Samples {
+    /// Columns of pixels.
+    pub width: u32,
+    /// Rows of pixels.
+    pub height: u32,
+    /// Samples of a pixel: 1 gray, 2 gray and alpha, 3 sRGB, 4 sRGB and alpha.
+    pub channels: u8,
+    /// Bits of a sample, 1 to 16.
+    pub bits: u8,
+    /// `height * width * channels` samples, channels innermost.
+    pub samples: Vec<u16>,
+}
+
+/// Codes that show a picture before its samples are read.
+#[derive(Debug, Clone, Copy)]
+pub struct Preview<'a> {
+    /// The model of the codes.
+    pub model: &'a Model,
+    /// Quality position in 1/16 of a level.
+    pub quality: u8,
+    /// The codes, coarse to fine.
+    pub codes: &'a [CodeGrid],
+}
+
+/// The file of a picture's samples, whatever `metadata` means.
+pub fn write_file(
+    picture: &Samples,
+    preview: Option<Preview>,
+    metadata: Option<&[u8]>,
+    threads: usize,
+) -> Result<Vec<u8>> {
+    picture.check()?;
+    let &Samples { width, height, channels, bits, .. } = picture;
+    let exact = Exact { channels, bits, tile_log2: TILE_LOG2, checksum: picture.checksum() };
+    let header = Header {
+        version: VERSION,
+        gray: channels <= 2,
+        model: preview.map_or(ModelId([0; 8]), |preview| preview.model.id),
+        quality: preview.map_or(0, |preview| preview.quality),
+        width,
+        height,
+        levels: preview.map_or(vec![], |preview| stream::levels(preview.model).collect()),
+        exact: Some(exact),
+    };
+    let payloads = match preview {
+        Some(Preview { model, codes, .. }) => {
+            stream::code_levels(model, &header, codes, threads)?.0
+        }
+        None => vec![],
+    };
+    container::check_size(&header, &Limits::with_max_pixels(u64::MAX))?;
+    let tiles = for_each(header.exact_tiles().collect(), threads, |tile| {
+        encode_tile(&picture.tile(tile), &shape(tile, &exact))
+    })?;
+    container::write(&header, Parts { payloads: &payloads, alpha: None, metadata, exact: &tiles })
+}
+
+/// Mirror of [`write_file`]: the samples of a whole file, which is checked first.
+pub fn read_file(bytes: &[u8], limits: &Limits, threads: usize) -> Result<Samples> {
+    let container = container::parse(bytes, limits)?;
+    container.verify(bytes)?;
+    let header = &container.header;
+    let Some(exact) = header.exact else {
+        return Err(Error::InvalidInput("the file holds no exact samples".into()));
+    };
+    let tiles = header.exact_tiles().zip(container.exact.iter().copied()).collect();
+    let decoded = for_each(tiles, threads, |(tile, part)| {
+        let payload = container.verified_payload(bytes, part)?;
+        Ok((tile, decode_tile(payload, &shape(tile, &exact))?))
+    })?;
+    let Header { width, height, .. } = *header;
+    let Exact { channels, bits, checksum, .. } = exact;
+    let mut picture = Samples { width, height, channels, bits, samples: vec![] };
+    picture.samples = vec![0; picture.length()];
+    decoded.iter().for_each(|(tile, samples)| picture.set_tile(*tile, samples));
+    if picture.checksum() != checksum {
+        return Err(Error::Corrupted { what: "the samples do not match their checksum" });
+    }
+    Ok(picture)
+}
+
+impl Samples {
+    fn length(&self) -> usize {
+        self.width as usize * self.height as usize * usize::from(self.channels)
+    }
+
+    fn check(&self) -> Result<()> {
+        let Self { width, height, channels, bits, ref samples } = *self;
+        if samples.len() != self.length() {
+            let shape = [height, width, channels.into()];
+            return Err(Error::InvalidInput(format!("the samples are not those of {shape:?}")));
+        }
+        if !(1..=16).contains(&bits)
+            || samples.iter().any(|&sample| sample.leading_zeros() + u32::from(bits) < 16)
+        {
+            return Err(Error::InvalidInput(format!("the samples do not fit into {bits} bits")));
+        }
+        Ok(())
+    }
+
+    /// The samples as bytes, or as pairs of bytes (little-endian) above 8 bits.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        match self.bits {
+            ..=8 => self.samples.iter().map(|&sample| sample as u8).collect(),
+            _ => self.samples.iter().flat_map(|sample| sample.to_le_bytes()).collect(),
+        }
+    }
+
+    fn checksum(&self) -> u32 {
+        crc32(&self.to_bytes())
+    }
+
+    fn tile(&self, tile: Tile) -> Vec<u16> {
+        self.rows(tile).flat_map(|row| &self.samples[row]).copied().collect()
+    }
+
+    fn set_tile(&mut self, tile: Tile, samples: &[u16]) {
+        let rows: Vec<_> = self.rows(tile).collect();
+        for (row, samples) in
+            rows.into_iter().zip(samples.chunks(tile.width * usize::from(self.channels)))
+        {
+            self.samples[row].copy_from_slice(samples);
+        }
+    }
+
+    /// Where the rows of a tile lie.
+    fn rows(&self, tile: Tile) -> impl Iterator<Item = std::ops::Range<usize>> + use<> {
+        let (width, channels) = (self.width as usize, usize::from(self.channels));
+        (tile.y..tile.y + tile.height).map(move |y| {
+            let start = (y * width + tile.x) * channels;
+            start..start + tile.width * channels
+        })
+    }
+}
+
+fn shape(tile: Tile, exact: &Exact) -> Shape {
+    let (width, height) = (tile.width as u32, tile.height as u32);
+    Shape { width, height, channels: exact.channels, bits: exact.bits }
+}

@@ -1,0 +1,197 @@
+//! Predictions of a sample from its neighbours.
+
+use super::instructions::Instructions;
+use super::least_squares::{INPUTS, Inputs, LeastSquares, MAX_FEATURE, Memory, WEIGHT_BITS};
+use super::planes::Plane;
+use super::tune::p;
+use super::walk::FRACTION_BITS;
+
+/// Number of predictions.
+pub const PREDICTIONS: usize = 6;
+
+/// Numbers, one for each prediction; with room for the blend of all, to fill a vector.
+pub type Predictions = [i32; 8];
+
+/// Neighbours side by side: `(channels back, dx of the first, dy, number)`.
+type Run = (usize, isize, isize, usize);
+
+/// The inputs without, with one and with more than one earlier channel.
+const NEIGHBOURS: [&[Run]; 3] = [
+    &[(0, -4, 0, 4), (0, -4, -1, 9), (0, -3, -2, 7), (0, -3, -3, 7), (0, -2, -4, 5)],
+    &[
+        (0, -3, 0, 3),
+        (0, -3, -1, 6),
+        (0, -2, -2, 5),
+        (0, 0, -3, 1),
+        (1, -2, 0, 5),
+        (1, -2, -1, 5),
+        (1, -2, 1, 5),
+        (1, 0, -2, 1),
+        (1, 0, 2, 1),
+    ],
+    &[
+        (0, -2, 0, 2),
+        (0, -2, -1, 5),
+        (0, -1, -2, 3),
+        (1, -2, 0, 5),
+        (1, -1, -1, 3),
+        (1, -1, 1, 3),
+        (2, -2, 0, 5),
+        (2, -1, -1, 3),
+        (2, -1, 1, 3),
+    ],
+];
+
+const SLOW: Memory = Memory { samples: 10, ridge: 20_000, steps: 2 };
+const LOCAL: Memory = Memory { samples: 8, ridge: 6_000, steps: 2 };
+const FAST: Memory = Memory { samples: 5, ridge: 1_500, steps: 2 };
+
+/// Base-2 logarithm of the samples of a row that share a local problem.
+const SEGMENT_BITS: usize = 5;
+
+/// The samples around one that is to be predicted.
+pub struct Neighbourhood {
+    /// Inputs of least squares, relative to the mean of their channel here.
+    inputs: Inputs,
+    /// Mean of the near neighbours.
+    mean: i32,
+    /// W, N, NW, NE, WW, NN.
+    pub near: [i32; 6],
+    /// By how much the next earlier channel differs from its own neighbours W, N and NW.
+    steps: [i32; 3],
+    /// The weighted sum of the inputs.
+    sign: i64,
+}
+
+/// Predictors of one channel.
+pub struct Predictors {
+    runs: &'static [Run],
+    shift: u32,
+    max: i32,
+    slow: Vec<LeastSquares>,
+    local: Vec<LeastSquares>,
+    fast: LeastSquares,
+    signs: Inputs,
+}
+
+impl Predictors {
+    /// Predictors of samples of 0 to `max` in rows of `width`, with so many earlier channels.
+    pub fn new(width: usize, max: i32, earlier: usize) -> Self {
+        let runs = NEIGHBOURS[earlier.min(2)];
+        let start = LeastSquares::new([0; INPUTS]);
+        Self {
+            runs,
+            shift: (max.ilog2() + 1).saturating_sub(8),
+            max: max << FRACTION_BITS,
+            slow: vec![start.clone(); 4],
+            local: vec![start.clone(); (width >> SEGMENT_BITS) + 1],
+            fast: start,
+            signs: [0; INPUTS],
+        }
+    }
+
+    /// Looks around the sample at `index`.
+    #[inline(always)]
+    pub fn look(&self, own: &Plane, earlier: &[Plane], index: usize) -> Neighbourhood {
+        let channel = |back: usize| if back == 0 { own } else { &earlier[earlier.len() - back] };
+        let means: [i32; 3] = std::array::from_fn(|back| {
+            if back > earlier.len().min(2) { 0 } else { mean(channel(back), index) }
+        });
+        let mut inputs = [0; INPUTS];
+        let mut place = 0;
+        for &(back, dx, dy, count) in self.runs {
+            let plane = channel(back);
+            let start = index.wrapping_add_signed(dy * plane.stride() as isize + dx);
+            let samples = &plane.all()[start..start + count];
+            for (input, &sample) in inputs[place..place + count].iter_mut().zip(samples) {
+                *input = sample - means[back];
+            }
+            place += count;
+        }
+        let near = near(own, index);
+        let steps = earlier.last().map_or([0; 3], |plane| {
+            let here = plane.all()[index];
+            let near = self::near(plane, index);
+            [here - near[0], here - near[1], here - near[2]]
+        });
+        Neighbourhood { inputs, mean: means[0], near, steps, sign: 0 }
+    }
+
+    /// All predictions, within the range.
+    #[inline(always)]
+    pub fn predict(&self, around: &mut Neighbourhood, x: usize, y: usize) -> Predictions {
+        let inputs = &around.inputs;
+        let squares = |problem: &LeastSquares| {
+            let sum = problem.predict(inputs) >> (WEIGHT_BITS - FRACTION_BITS);
+            sum as i32 + (around.mean << FRACTION_BITS)
+        };
+        around.sign =
+            inputs.iter().zip(&self.signs).map(|(&i, &w)| i64::from(i) * i64::from(w)).sum();
+        let [w, n, nw, ..] = around.near;
+        let [sw, sn, snw] = around.steps;
+        let (w, n, nw) = (w + sw, n + sn, nw + snw);
+        let median = (w + n - nw).clamp(w.min(n), w.max(n));
+        let predictions = [
+            squares(&self.slow[parity(x, y)]),
+            squares(&self.local[x >> SEGMENT_BITS]),
+            squares(&self.fast),
+            (around.sign >> (WEIGHT_BITS - FRACTION_BITS)) as i32 + (around.mean << FRACTION_BITS),
+            median << FRACTION_BITS,
+            (w + n - nw) << FRACTION_BITS,
+            0,
+            0,
+        ];
+        predictions.map(|prediction| prediction.clamp(0, self.max))
+    }
+
+    /// Learns the sample at column `x` of row `y`.
+    #[inline(always)]
+    pub fn learn<I: Instructions>(
+        &mut self,
+        around: &Neighbourhood,
+        x: usize,
+        y: usize,
+        sample: i32,
+        importance: i32,
+    ) {
+        let small = |value: i32| (value >> self.shift).clamp(-MAX_FEATURE, MAX_FEATURE);
+        let features = around.inputs.map(small);
+        let target = small(sample - around.mean);
+        self.slow[parity(x, y)].learn::<I>(&features, target, importance, Memory { samples: p(4, 10) as u32, ridge: p(5, 20_000), steps: p(6, 2) as usize });
+        self.local[x >> SEGMENT_BITS].learn::<I>(&features, target, importance, Memory { samples: p(7, 7) as u32, ridge: p(8, 15_000), steps: p(9, 4) as usize });
+        self.fast.learn::<I>(&features, target, importance, Memory { samples: p(10, 6) as u32, ridge: p(11, 5_000), steps: p(12, 4) as usize });
+        let missing = (i64::from(sample - around.mean) << WEIGHT_BITS) - around.sign;
+        let step = (missing >> (WEIGHT_BITS - 2)).clamp(-32, 32) as i32;
+        for (weight, feature) in self.signs.iter_mut().zip(features) {
+            *weight += (step * feature) >> 8;
+            *weight = (*weight).clamp(-3 << WEIGHT_BITS, 3 << WEIGHT_BITS);
+        }
+    }
+}
+
+/// The four kinds of pixels of pictures whose colours were sampled at half the resolution.
+#[inline(always)]
+fn parity(x: usize, y: usize) -> usize {
+    y % 2 * 2 + x % 2
+}
+
+/// W, N, NW, NE, WW and NN.
+#[inline(always)]
+fn near(plane: &Plane, index: usize) -> [i32; 6] {
+    let (all, stride) = (plane.all(), plane.stride());
+    let above = index - stride;
+    [
+        all[index - 1],
+        all[above],
+        all[above - 1],
+        all[above + 1],
+        all[index - 2],
+        all[above - stride],
+    ]
+}
+
+#[inline(always)]
+fn mean(plane: &Plane, index: usize) -> i32 {
+    let [w, n, nw, ne, ..] = near(plane, index);
+    (w + n + nw + ne + 2) >> 2
+}

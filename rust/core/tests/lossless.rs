@@ -1,0 +1,150 @@
+//! Lossless tiles: what goes in comes out, and no bytes do harm.
+
+#![allow(missing_docs)]
+
+use proptest::prelude::*;
+use vqcodec_core::Error;
+use vqcodec_core::lossless::{Shape, decode_tile, encode_tile};
+
+/// What kind of picture a test draws.
+#[derive(Debug, Clone, Copy)]
+enum Content {
+    Noise,
+    Flat,
+    Gradient,
+    Extremes,
+    FewLevels,
+    Texture,
+}
+
+/// A generator of numbers that needs no library.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: u32) -> u32 {
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        ((self.0 >> 33) % u64::from(limit)) as u32
+    }
+}
+
+fn draw(shape: &Shape, content: Content, seed: u64) -> Vec<u16> {
+    let mut random = Random(seed);
+    let max = (1_u32 << shape.bits) - 1;
+    let flat = random.below(max + 1);
+    let mut samples = Vec::new();
+    for y in 0..shape.height {
+        for x in 0..shape.width {
+            for channel in 0..u32::from(shape.channels) {
+                let sample = match content {
+                    Content::Noise => random.below(max + 1),
+                    Content::Flat => flat,
+                    Content::Gradient => (3 * x + 2 * y + 50 * channel) * max / 255,
+                    Content::Extremes => (x + y + random.below(20) / 19) % 2 * max,
+                    Content::FewLevels => random.below(5) * (max / 5),
+                    Content::Texture => {
+                        flat / 2 + (x * y + channel * x) % 7 * max / 40 + random.below(3)
+                    }
+                };
+                samples.push(sample.min(max) as u16);
+            }
+        }
+    }
+    samples
+}
+
+fn shapes() -> impl Strategy<Value = Shape> {
+    let sides =
+        prop_oneof![(1..=40_u32, 1..=30_u32), (1..=3_u32, 1..=90_u32), (1..=90_u32, 1..=3_u32)];
+    (sides, 1..=4_u8, 1..=16_u8).prop_map(|((width, height), channels, bits)| Shape {
+        width,
+        height,
+        channels,
+        bits,
+    })
+}
+
+fn contents() -> impl Strategy<Value = Content> {
+    prop_oneof![
+        Just(Content::Noise),
+        Just(Content::Flat),
+        Just(Content::Gradient),
+        Just(Content::Extremes),
+        Just(Content::FewLevels),
+        Just(Content::Texture),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(150))]
+
+    #[test]
+    fn round_trip(shape in shapes(), content in contents(), seed: u64) {
+        let samples = draw(&shape, content, seed);
+        let bytes = encode_tile(&samples, &shape).unwrap();
+        prop_assert!(bytes.len() <= 1 + (samples.len() * usize::from(shape.bits)).div_ceil(8));
+        prop_assert_eq!(decode_tile(&bytes, &shape).unwrap(), samples);
+    }
+
+    #[test]
+    fn damage_does_no_harm(
+        shape in shapes(),
+        content in contents(),
+        seed: u64,
+        cut: prop::sample::Index,
+        flips in prop::collection::vec((any::<prop::sample::Index>(), 1..=255_u8), 1..4),
+    ) {
+        let mut bytes = encode_tile(&draw(&shape, content, seed), &shape).unwrap();
+        check(decode_tile(&bytes[..cut.index(bytes.len())], &shape), &shape);
+        for (index, flip) in flips {
+            let place = index.index(bytes.len());
+            bytes[place] ^= flip;
+        }
+        check(decode_tile(&bytes, &shape), &shape);
+    }
+
+    #[test]
+    fn any_bytes_do_no_harm(shape in shapes(), bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        check(decode_tile(&bytes, &shape), &shape);
+    }
+}
+
+/// Damaged bytes give an error or samples of the right number and range.
+fn check(decoded: vqcodec_core::Result<Vec<u16>>, shape: &Shape) {
+    if let Ok(samples) = decoded {
+        assert_eq!(samples.len(), shape.samples());
+        assert!(samples.iter().all(|&sample| u32::from(sample) < 1 << shape.bits));
+    }
+}
+
+#[test]
+fn noise_is_stored_raw() {
+    let shape = Shape { width: 64, height: 64, channels: 3, bits: 8 };
+    let bytes = encode_tile(&draw(&shape, Content::Noise, 1), &shape).unwrap();
+    assert_eq!(bytes.len(), 1 + shape.samples());
+}
+
+#[test]
+fn flat_tiles_are_tiny() {
+    let shape = Shape { width: 256, height: 256, channels: 3, bits: 8 };
+    let bytes = encode_tile(&vec![77; shape.samples()], &shape).unwrap();
+    assert!(bytes.len() < 60, "{}", bytes.len());
+}
+
+#[test]
+fn wrong_arguments_are_refused() {
+    let shape = Shape { width: 2, height: 2, channels: 1, bits: 3 };
+    assert!(matches!(encode_tile(&[0; 3], &shape), Err(Error::InvalidInput(_))));
+    assert!(matches!(encode_tile(&[0, 8, 0, 0], &shape), Err(Error::InvalidInput(_))));
+    for shape in [
+        Shape { width: 0, ..shape },
+        Shape { channels: 5, ..shape },
+        Shape { bits: 0, ..shape },
+        Shape { bits: 17, ..shape },
+    ] {
+        assert!(matches!(encode_tile(&[0; 4], &shape), Err(Error::InvalidInput(_))));
+        assert!(matches!(decode_tile(&[0; 4], &shape), Err(Error::InvalidInput(_))));
+    }
+    let huge = Shape { width: u32::MAX, height: u32::MAX, ..shape };
+    assert!(matches!(decode_tile(&[1], &huge), Err(Error::OverLimit { .. })));
+}

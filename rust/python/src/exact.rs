@@ -1,0 +1,77 @@
+//! Exact samples to files and back.
+
+use numpy::{PyArrayDescrMethods, PyUntypedArray, PyUntypedArrayMethods};
+use pyo3::prelude::*;
+use pyo3::types::{PyByteArray, PyBytes};
+use vqcodec_core::Limits;
+use vqcodec_core::exact::{self, Preview, Samples};
+
+use crate::arrays::{code_grids, copy};
+use crate::errors::{invalid_input, to_python};
+use crate::header::part_of;
+use crate::model::{Model, thread_count};
+
+/// See `_core.pyi`.
+#[pyfunction]
+#[pyo3(signature = (samples, bits, metadata = None, preview = None, threads = 0))]
+pub fn write_exact<'py>(
+    py: Python<'py>,
+    samples: &Bound<'py, PyAny>,
+    bits: u8,
+    metadata: Option<&[u8]>,
+    preview: Option<(PyRef<'py, Model>, u8, Bound<'py, PyAny>)>,
+    threads: i64,
+) -> PyResult<Bound<'py, PyBytes>> {
+    let (picture, threads) = (from_array(samples, bits)?, thread_count(threads)?);
+    let codes = preview.as_ref().map(|(_, _, codes)| code_grids(codes)).transpose()?;
+    let preview = preview
+        .as_ref()
+        .zip(codes.as_ref())
+        .map(|((model, quality, _), codes)| Preview { model: &model.0, quality: *quality, codes });
+    let written = py.detach(|| exact::write_file(&picture, preview, metadata, threads));
+    Ok(PyBytes::new(py, &written.map_err(to_python)?))
+}
+
+/// See `_core.pyi`.
+#[pyfunction]
+#[pyo3(signature = (data, max_pixels = 178_956_970, threads = 0))]
+pub fn read_exact<'py>(
+    py: Python<'py>,
+    data: &[u8],
+    max_pixels: u64,
+    threads: i64,
+) -> PyResult<(Bound<'py, PyByteArray>, (u32, u32, u8), u8)> {
+    let (limits, threads) = (Limits::with_max_pixels(max_pixels), thread_count(threads)?);
+    let picture = py.detach(|| exact::read_file(data, &limits, threads)).map_err(to_python)?;
+    let Samples { width, height, channels, bits, .. } = picture;
+    Ok((PyByteArray::new(py, &picture.to_bytes()), (height, width, channels), bits))
+}
+
+/// See `_core.pyi`.
+#[pyfunction]
+#[pyo3(signature = (data, max_pixels = 178_956_970))]
+pub fn read_metadata<'py>(
+    py: Python<'py>,
+    data: &'py [u8],
+    max_pixels: u64,
+) -> PyResult<Option<&'py [u8]>> {
+    part_of(py, data, max_pixels, |container| container.metadata)
+}
+
+/// The samples of an uint8 or uint16 array of shape `(height, width, channels)`.
+fn from_array(array: &Bound<'_, PyAny>, bits: u8) -> PyResult<Samples> {
+    let narrow = array
+        .cast::<PyUntypedArray>()
+        .is_ok_and(|array| array.dtype().is_equiv_to(&numpy::dtype::<u8>(array.py())));
+    let axes = "(h, w, channels)";
+    let ([height, width, channels], samples) = if narrow {
+        let (shape, samples) = copy::<u8, 3>("samples", axes, array)?;
+        (shape, samples.into_iter().map(u16::from).collect())
+    } else {
+        copy::<u16, 3>("samples", axes, array)?
+    };
+    let side = |side| u32::try_from(side).map_err(|_| invalid_input(format!("a side of {side}")));
+    let channels = u8::try_from(channels)
+        .map_err(|_| invalid_input(format!("samples: {channels} channels are too many")))?;
+    Ok(Samples { width: side(width)?, height: side(height)?, channels, bits, samples })
+}

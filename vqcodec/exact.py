@@ -1,0 +1,91 @@
+"""Lossless: a picture's samples to bytes and back, exactly, without a model.
+
+encode: samples -> tiles -> adaptive pixel model -> container -> bytes
+decode: bytes -> container -> the same pixel model -> samples
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from vqcodec import _core
+from vqcodec.errors import CorruptedError, InvalidInputError
+from vqcodec.limits import MAX_PIXELS, check_size
+
+if TYPE_CHECKING:
+    import numpy as np
+    from PIL import Image
+
+    from vqcodec.exact_pixels import ExactPicture
+
+    Preview = tuple[_core.Model, int, list[np.ndarray]]
+
+
+@dataclass(frozen=True)
+class ExactReport:
+    """What a lossless encode came to: `file_bytes` on disk for `channels` samples of `bits` bits in each pixel."""
+
+    width: int
+    height: int
+    channels: int
+    bits: int
+    file_bytes: int
+
+    @property
+    def bpp(self) -> float:
+        """Bits per pixel of the whole file."""
+        return 8.0 * self.file_bytes / (self.width * self.height)
+
+    @property
+    def bits_per_dim(self) -> float:
+        """Bits of the whole file per sample."""
+        return self.bpp / self.channels
+
+    @property
+    def summary(self) -> str:
+        """All of it in a line."""
+        share = self.bits_per_dim / self.bits
+        size = f"{self.width}x{self.height}, lossless, {self.bpp:.3f} bpp, {self.file_bytes} bytes"
+        return f"{size} ({self.bits_per_dim:.3f} of {self.bits} bits a sample, {100 * share:.1f} %)"
+
+
+def encode_exact(
+    image: ExactPicture | Image.Image | np.ndarray,
+    *,
+    preview: Preview | None = None,
+    verify: bool = True,
+    threads: int = 0,
+) -> tuple[bytes, ExactReport]:
+    """The file of an image's samples, uint8 or uint16, and what it came to.
+
+    `preview` is a model, a quality position and codes of the same picture, which stand in front. With `verify` the
+    bytes are decoded and compared first.
+    """
+    import numpy as np
+
+    from vqcodec.exact_pixels import ExactPicture, exact_from_image, metadata_to_bytes
+
+    picture = image if isinstance(image, ExactPicture) else exact_from_image(image)
+    height, width, channels = picture.samples.shape
+    metadata = metadata_to_bytes(picture.metadata)
+    data = _core.write_exact(picture.samples, picture.bits, metadata, preview, threads)
+    if verify and not np.array_equal(decode_exact(data, threads=threads).samples, picture.samples):
+        raise CorruptedError("the encoded bytes do not decode to the samples they were made from")
+    return data, ExactReport(width, height, channels, picture.bits, len(data))
+
+
+def decode_exact(data: bytes, *, max_pixels: int = MAX_PIXELS, threads: int = 0) -> ExactPicture:
+    """Mirror of `encode_exact`: the samples and their metadata."""
+    import numpy as np
+
+    from vqcodec.exact_pixels import ExactPicture, metadata_from_bytes
+
+    header = _core.read_header(data, max_pixels)
+    if header.exact is None:
+        raise InvalidInputError("the file holds no exact samples")
+    check_size(header.height, header.width, max_pixels)
+    samples, shape, bits = _core.read_exact(data, max_pixels, threads)
+    kind = np.dtype(np.uint8) if bits <= 8 else np.dtype("<u2")
+    metadata = metadata_from_bytes(_core.read_metadata(data, max_pixels))
+    return ExactPicture(np.frombuffer(samples, kind).reshape(shape), bits, metadata)
