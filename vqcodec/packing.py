@@ -15,7 +15,9 @@ from typing import Any, Literal
 from vqcodec.archive_writer import ArchiveWriter
 from vqcodec.codec import DEFAULT_EFFORT, load
 from vqcodec.errors import InvalidInputError, VqcodecError
-from vqcodec.sources import Item, Source, source_of
+from vqcodec.exact import encode_exact
+from vqcodec.exact_pixels import ExactPicture
+from vqcodec.sources import EXACT, LOSSY, Item, Source, source_of
 
 AHEAD = 8  # inputs in work or waiting for their turn, for each thread
 
@@ -45,6 +47,7 @@ def pack(
     quality: float = 50.0,
     effort: int = DEFAULT_EFFORT,
     model: str | Path = "photo",
+    lossless: bool = False,
     device: str = "cpu",
     threads: int = 0,
     on_error: OnError = "stop",
@@ -52,7 +55,7 @@ def pack(
     force: bool = False,
     progress: Callable[[Packed], None] | None = None,
 ) -> Packed:
-    """Encode all pictures of a source into one archive.
+    """Encode all pictures of a source into one archive, with a model or `lossless`.
 
     The source is a folder, a .tar (webdataset), .npz or .npy file, a uint8 array (N, H, W, ...), a torch data set or
     any sequence or iterable of images, (image, label) or {"image": ..., "label": ...}; images are PIL images, uint8
@@ -62,9 +65,11 @@ def pack(
     goes on there and ends in the same bytes, whatever the number of threads. Pictures that cannot be encoded
     stop the run or, with `on_error="skip"`, are listed and left out. `progress` is called after every input.
     """
-    codec = load(model, device)
-    settings = {"effort": effort, "model": codec.model_id, "quality": quality}
-    codec.position(quality)  # says at once what is wrong with it
+    settings: dict[str, Any] = {"lossless": True}
+    if not lossless:
+        codec = load(model, device)
+        settings = {"effort": effort, "model": codec.model_id, "quality": quality}
+        codec.position(quality)  # says at once what is wrong with it
     if on_error not in ("stop", "skip"):
         raise InvalidInputError(f"on_error is 'stop' or 'skip', not {on_error!r}")
     found = source_of(source)
@@ -75,9 +80,11 @@ def pack(
         _check_place(found, writer, state)
 
         def encode(item: Item) -> bytes:
-            picture = item.load()
+            picture = item.load(EXACT if lossless else LOSSY)
             if isinstance(picture, bytes):
                 return picture
+            if isinstance(picture, ExactPicture):
+                return encode_exact(picture, threads=1)[0]
             return codec.encode(picture, quality, effort=effort, threads=1)
 
         for item, data in _in_order(encode, found.items(done), threads or os.cpu_count() or 1):

@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image
 
 from vqcodec.errors import InvalidInputError, UnsupportedImageError
+from vqcodec.exact_pixels import ExactPicture, exact_from_image, open_exact
 from vqcodec.files import IMAGE_SUFFIXES
 from vqcodec.pixels import Picture, from_image, open_image
 
@@ -23,10 +24,24 @@ KNOWN = IMAGE_SUFFIXES | {".vqc"}  # pictures that are encoded already are packe
 
 
 @dataclass(frozen=True)
+class Reading:
+    """How image files, and images in memory, become what is encoded."""
+
+    file: Callable[[Path | bytes], Picture | ExactPicture]
+    image: Callable[[Any], Picture | ExactPicture]
+
+
+LOSSY = Reading(open_image, from_image)
+EXACT = Reading(open_exact, exact_from_image)
+
+Load = Callable[[Reading], Picture | ExactPicture | bytes]
+
+
+@dataclass(frozen=True)
 class Item:
     """One input: `load`, which another thread may call, gives its picture, or the bytes of its .vqc file."""
 
-    load: Callable[[], Picture | bytes]
+    load: Load
     name: str | None = None
     label: int | None = None
     extra: bytes = b""
@@ -94,8 +109,8 @@ class Folder:
             yield Item(_file(self.root / path), name, self.labels.get(path.partition("/")[0]))
 
 
-def _file(path: Path) -> Callable[[], Picture | bytes]:
-    return path.read_bytes if path.suffix.lower() == ".vqc" else lambda: open_image(path)
+def _file(path: Path) -> Load:
+    return lambda reading: path.read_bytes() if path.suffix.lower() == ".vqc" else reading.file(path)
 
 
 class Tar:
@@ -146,8 +161,8 @@ def _sample(key: str, members: dict[str, bytes]) -> Item:
     return Item(load, name, label, extra.encode())
 
 
-def _bytes(data: bytes, suffix: str) -> Callable[[], Picture | bytes]:
-    return lambda: data if suffix.lower().endswith("vqc") else open_image(data)
+def _bytes(data: bytes, suffix: str) -> Load:
+    return lambda reading: data if suffix.lower().endswith("vqc") else reading.file(data)
 
 
 def _json(suffix: str, data: bytes) -> Any:
@@ -234,9 +249,9 @@ def _of_sample(sample: Any) -> Item:
     return Item(_picture(sample))
 
 
-def _picture(image: Any) -> Callable[[], Picture | bytes]:
+def _picture(image: Any) -> Load:
     if isinstance(image, bytes):
-        return lambda: image
+        return lambda reading: image
     if isinstance(image, str | Path):
         return _file(Path(image))
     if hasattr(image, "detach"):  # a torch tensor: channels first
@@ -244,7 +259,7 @@ def _picture(image: Any) -> Callable[[], Picture | bytes]:
         image = np.ascontiguousarray(image.transpose(1, 2, 0)) if image.ndim == 3 else image
     if isinstance(image, Image.Image):
         image.load()  # here: the file behind it may be closed later
-    return lambda: from_image(image)
+    return lambda reading: reading.image(image)
 
 
 def _label(label: Any) -> int | None:
@@ -254,8 +269,8 @@ def _label(label: Any) -> int | None:
         raise InvalidInputError(f"the label {label!r} is not an integer") from None
 
 
-def _fail(error: Exception) -> Callable[[], Picture | bytes]:
-    def load() -> Picture | bytes:
+def _fail(error: Exception) -> Load:
+    def load(reading: Reading) -> bytes:
         raise error
 
     return load
