@@ -36,8 +36,13 @@ ModelFile = Annotated[str | None, typer.Option("--model", help="Model file, wher
 def pack(
     source: Annotated[str, typer.Argument(metavar="SOURCE", help="Folder, .tar (webdataset), .npz or .npy file.")],
     output: Annotated[Path, typer.Argument(metavar="OUT.vqa", help="Archive to write.")],
-    quality: Annotated[float, typer.Option("--quality", "-q", help="0 (smallest) to 100 (best).")] = 50.0,
-    effort: Annotated[int, typer.Option(min=0, max=2, help="Time for smaller files.")] = 1,
+    quality: Annotated[
+        float | None, typer.Option("--quality", "-q", help="0 (smallest) to 100 (best), else 50.")
+    ] = None,
+    effort: Annotated[
+        int | None, typer.Option(min=0, max=2, help="Time for smaller files: 0, 1 (default) or 2.")
+    ] = None,
+    lossless: Annotated[bool, typer.Option("--lossless", help="Keep every sample exactly; needs no model.")] = False,
     model: Annotated[str, typer.Option(help="Built-in model by name, or a model file.")] = "photo",
     device: Annotated[Literal["cpu", "cuda"], typer.Option(help="Where the networks run; cuda needs torch.")] = "cpu",
     threads: Threads = 0,
@@ -51,21 +56,25 @@ def pack(
 
     The archive is OUT.vqa.part until it is whole. Folders of classes give labels as ImageFolder has them.
     """
-    if not (math.isfinite(quality) and 0 <= quality <= 100):
+    if quality is not None and not (math.isfinite(quality) and 0 <= quality <= 100):
         usage_error("--quality must lie between 0 and 100")
-    import vqcodec
+    if lossless and (quality is not None or effort is not None or device != "cpu"):
+        usage_error("--lossless goes without --quality, --effort and --device")
+    from vqcodec.codec import DEFAULT_EFFORT, load
     from vqcodec.packing import pack as run
 
     try:
-        vqcodec.load(model, device=device)
+        if not lossless:
+            load(model, device)
     except VqcodecError as error:
         usage_error(f"--model {model}: {error}")
     messages = Messages(quiet=quiet)
     begun = time.monotonic()
     with messages.work(Path(source)), _progress(quiet) as progress:
         packed = run(
-            source, output, quality=quality, effort=effort, model=model, device=device, threads=threads,
-            on_error=on_error, force=force, progress=progress,
+            source, output, quality=50.0 if quality is None else quality,
+            effort=DEFAULT_EFFORT if effort is None else effort, model=model, device=device, lossless=lossless,
+            threads=threads, on_error=on_error, force=force, progress=progress,
         )  # fmt: skip
         messages.failures += packed.left_out
         if not quiet:
