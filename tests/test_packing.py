@@ -138,9 +138,8 @@ def test_data_sets_and_iterables(tmp_path: Path) -> None:
 def test_lossless(folder: Path, tmp_path: Path) -> None:
     deep = np.random.default_rng(0).integers(0, 4000, (3, 12, 10), np.uint16)
     pack(deep, tmp_path / "deep.vqa", lossless=True)
-    assert all(
-        np.array_equal(record.decode(), image) for record, image in zip(ArchiveReader(tmp_path / "deep.vqa"), deep)
-    )
+    with ArchiveReader(tmp_path / "deep.vqa") as reader:
+        assert all(np.array_equal(record.decode(), image) for record, image in zip(reader, deep, strict=True))
     pack(folder, tmp_path / "a.vqa", lossless=True)
     with ArchiveReader(tmp_path / "a.vqa") as reader:
         assert reader.note == b'{"vqcodec": {"lossless": true}}'
