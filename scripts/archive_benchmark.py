@@ -205,6 +205,8 @@ def compare(images: Set, folder: Path, arguments: argparse.Namespace) -> dict[st
     rows: dict[str, dict[str, Any]] = {}
     datasets: dict[str, Dataset[Any]] = {}
     count = len(images.images)
+    folder = folder / images.name
+    folder.mkdir()
     archive = folder / "a.vqa"
 
     def note(name: str, path: Path, seconds: float, dataset: Dataset[Any], originals: np.ndarray) -> None:
@@ -234,13 +236,15 @@ def compare(images: Set, folder: Path, arguments: argparse.Namespace) -> dict[st
         datasets[f"{form.name}, tar"] = TarDataset(tar)
     for name, rates in read_rates(datasets, arguments.reads, arguments.repeats).items():
         rows.setdefault(name, {})["read_a_second"] = rates
-    return {"name": images.name, "count": count, "shape": list(images.images.shape[1:]), "rows": rows}
+    settings = {"quality": arguments.quality, "effort": arguments.effort, "reads": arguments.reads}
+    found = {"name": images.name, "count": count, "shape": list(images.images.shape[1:])}
+    return found | {"settings": settings, "rows": rows}
 
 
 OPEN = """
-import json, resource, sys, time
+import json, sys, time
 from vqcodec import ArchiveReader
-def memory(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+def memory(): return sum(int(l.split()[1]) for l in open("/proc/self/status") if l.startswith("VmRSS")) / 1024
 def read(): return sum(int(l.split()[1]) for l in open("/proc/self/io") if l.startswith("rchar"))
 import vqcodec.archive
 before, begun = memory(), time.perf_counter()
@@ -269,7 +273,7 @@ def million(folder: Path, data: bytes, records: int) -> dict[str, Any]:
 def table(results: dict[str, Any]) -> str:
     """The results as Markdown."""
     lines = []
-    for found in results["sets"]:
+    for found in results["sets"].values():
         side = "x".join(map(str, found["shape"][:2]))
         lines += [f"{found['name']}: {found['count']} pictures of {side}", ""]
         columns = ["bytes a picture", "PSNR (dB)", "written /s", *(f"read /s, {w} workers" for w in WORKERS)]
@@ -299,34 +303,40 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path(__file__).parents[2] / "shared" / "data")
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "archive.json")
+    parser.add_argument(
+        "--sets", nargs="+", choices=["cifar", "photos", "million"], default=["cifar", "photos", "million"]
+    )
     parser.add_argument("--limit", type=int, default=60_000, help="pictures of CIFAR-10")
     parser.add_argument("--photos", type=int, default=2000, help="training photos, at most")
     parser.add_argument("--quality", type=float, default=50.0)
     parser.add_argument("--effort", type=int, default=0)
     parser.add_argument("--reads", type=int, default=20_000, help="pictures read in a round")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--records", type=int, default=1_000_000, help="of the large archive; 0 leaves it out")
+    parser.add_argument("--records", type=int, default=1_000_000, help="of the large archive")
     parser.add_argument("--folder", type=Path, help="where to write; a temporary folder unless given")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    results: dict[str, Any] = {
-        "machine": {"cores": os.cpu_count(), "load": os.getloadavg(), "system": platform.platform()},
-        "settings": {name: str(value) for name, value in vars(arguments).items()},
-        "sets": [],
-    }
+    results = json.loads(arguments.output.read_text()) if arguments.output.exists() else {"sets": {}}
+    results["machine"] = {"cores": os.cpu_count(), "load": os.getloadavg(), "system": platform.platform()}
     with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
         folder = Path(name)
-        for images in (cifar(arguments.data, arguments.limit), photos(arguments.data, arguments.photos)):
-            place = folder / images.name
-            place.mkdir()
-            results["sets"].append(compare(images, place, arguments))
-        if arguments.records:
-            data = ArchiveReader(folder / "CIFAR-10" / "a.vqa")[0].data
+        for chosen, read in (("cifar", cifar), ("photos", photos)):
+            if chosen in arguments.sets:
+                images = read(arguments.data, arguments.limit if chosen == "cifar" else arguments.photos)
+                results["sets"][chosen] = compare(images, folder, arguments)
+                save(results, arguments.output)
+        if "million" in arguments.sets:
+            image = cifar(arguments.data, 1).images[0]
+            data = vqcodec.load().encode(image, arguments.quality, effort=arguments.effort)
             results["million"] = million(folder, data, arguments.records)
-    results["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    arguments.output.write_text(json.dumps(results, indent=1) + "\n")
-    arguments.output.with_suffix(".md").write_text(table(results))
+            save(results, arguments.output)
     print(table(results))
+
+
+def save(results: dict[str, Any], target: Path) -> None:
+    """Write JSON, and Markdown beside it."""
+    target.write_text(json.dumps(results, indent=1) + "\n")
+    target.with_suffix(".md").write_text(table(results))
 
 
 if __name__ == "__main__":

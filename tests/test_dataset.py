@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import vqcodec
-from vqcodec import ArchiveDataset, ArchiveReader, ArchiveWriter, errors, load, pack
+from vqcodec import ArchiveDataset, ArchiveReader, ArchiveWriter, errors, load, merge, pack
 
 torch = pytest.importorskip("torch")
 loaders = pytest.importorskip("torch.utils.data")
@@ -77,6 +77,15 @@ def test_gray_alpha_and_missing_labels(tmp_path: Path) -> None:
     assert shapes == [(1, 20, 24), (4, 20, 24)]
     pack([gray], tmp_path / "b.vqa")
     assert ArchiveDataset(tmp_path / "b.vqa")[0].shape == (3, 20, 24)
+
+
+def test_lossless_records_are_exact(tmp_path: Path) -> None:
+    pack([(IMAGES[0], 1)], tmp_path / "a.vqa", lossless=True)
+    pack([(IMAGES[1], 2)], tmp_path / "b.vqa")
+    merge([tmp_path / "a.vqa", tmp_path / "b.vqa"], tmp_path / "c.vqa")
+    (exact, one), (lossy, two) = ArchiveDataset(tmp_path / "c.vqa").__getitems__([0, 1])
+    assert (one, two) == (1, 2) and np.array_equal(exact.permute(1, 2, 0).numpy(), IMAGES[0])
+    assert not np.array_equal(lossy.permute(1, 2, 0).numpy(), IMAGES[1])
 
 
 def test_pickling(archive: Path) -> None:

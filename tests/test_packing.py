@@ -135,6 +135,25 @@ def test_data_sets_and_iterables(tmp_path: Path) -> None:
         pack(3, tmp_path / "b.vqa")
 
 
+def test_lossless(folder: Path, tmp_path: Path) -> None:
+    deep = np.random.default_rng(0).integers(0, 4000, (3, 12, 10), np.uint16)
+    pack(deep, tmp_path / "deep.vqa", lossless=True)
+    with ArchiveReader(tmp_path / "deep.vqa") as reader:
+        assert all(np.array_equal(record.decode(), image) for record, image in zip(reader, deep, strict=True))
+    pack(folder, tmp_path / "a.vqa", lossless=True)
+    with ArchiveReader(tmp_path / "a.vqa") as reader:
+        assert reader.note == b'{"vqcodec": {"lossless": true}}'
+        order = [0, 3, 6, 1, 4, 2, 5]
+        assert all(np.array_equal(record.decode(), pictures(7)[n]) for record, n in zip(reader, order, strict=True))
+        fronts = [block.header(inner) for block, inner, _ in reader.fronts()]
+        overhead = reader.bytes - sum(header.exact_bytes for header in fronts)
+    pack(folder, tmp_path / "one.vqa", lossless=True, threads=1)
+    assert (tmp_path / "one.vqa").read_bytes() == (tmp_path / "a.vqa").read_bytes()
+    assert overhead < 300  # of which the names take most
+    with pytest.raises(errors.UnsupportedImageError, match="uint16"):
+        pack(deep, tmp_path / "b.vqa")
+
+
 def test_files_that_are_encoded_already(tmp_path: Path) -> None:
     data = load().encode(pictures(1)[0], 90)
     (tmp_path / "f").mkdir()

@@ -118,7 +118,7 @@ class ArchiveReader:
 
     def __iter__(self) -> Iterator[Record]:
         for number in range(self._index.blocks):
-            block = _core.Block(self._block_bytes(number))
+            block = self.placed(number).block
             yield from (_record(block, inner) for inner in range(len(block)))
 
     def records(self, numbers: Iterable[int]) -> list[Record]:
@@ -154,7 +154,9 @@ class ArchiveReader:
         """A block by its number."""
         data = self._block_bytes(number)
         with self._damage(number):
-            return Placed(self._index.place(number)[0], data, _core.Block(data))
+            block = _core.Block(data)
+            self._check_records(number, block)
+        return Placed(self._index.place(number)[0], data, block)
 
     def block_of(self, number: int) -> int:
         """The number of the block that a record is in."""
@@ -171,18 +173,15 @@ class ArchiveReader:
             if number in self._kept:
                 self._kept.move_to_end(number)
                 return self._kept[number][0]
-        data = self._block_bytes(number)
-        with self._damage(number):
-            block = _core.Block(data)
-            self._check_records(number, block)
+        placed = self.placed(number)
         with self._lock:
             if number not in self._kept:
-                self._kept[number] = block, len(data)
-                self._kept_bytes += len(data)
+                self._kept[number] = placed.block, len(placed.data)
+                self._kept_bytes += len(placed.data)
             while self._kept_bytes > self.cache_bytes and len(self._kept) > 1:
                 _, (_, size) = self._kept.popitem(last=False)
                 self._kept_bytes -= size
-        return block
+        return placed.block
 
     def _block_bytes(self, number: int) -> bytes:
         offset, size, _ = self._index.place(number)

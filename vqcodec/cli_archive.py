@@ -60,13 +60,12 @@ def pack(
         usage_error("--quality must lie between 0 and 100")
     if lossless and (quality is not None or effort is not None or device != "cpu"):
         usage_error("--lossless goes without --quality, --effort and --device")
-    import vqcodec
-    from vqcodec.codec import DEFAULT_EFFORT
+    from vqcodec.codec import DEFAULT_EFFORT, load
     from vqcodec.packing import pack as run
 
     try:
         if not lossless:
-            vqcodec.load(model, device=device)
+            load(model, device)
     except VqcodecError as error:
         usage_error(f"--model {model}: {error}")
     messages = Messages(quiet=quiet)
@@ -74,7 +73,7 @@ def pack(
     with messages.work(Path(source)), _progress(quiet) as progress:
         packed = run(
             source, output, quality=50.0 if quality is None else quality,
-            effort=DEFAULT_EFFORT if effort is None else effort, model=model, lossless=lossless, device=device,
+            effort=DEFAULT_EFFORT if effort is None else effort, model=model, device=device, lossless=lossless,
             threads=threads, on_error=on_error, force=force, progress=progress,
         )  # fmt: skip
         messages.failures += packed.left_out
