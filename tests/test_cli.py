@@ -421,3 +421,13 @@ def test_a_closed_pipe_ends_quietly(encoded: Path) -> None:
         ended = subprocess.run([*PROGRAM, *command], stdout=writer, stderr=subprocess.PIPE, check=False)
         os.close(writer)
         assert ended.returncode == 1 and ended.stderr == b""
+
+
+def test_samples(run: Run, tmp_path: Path) -> None:
+    check_lines(run("sample", "-n", "3", "--side", "40", "-o", tmp_path / "a.png"))
+    with Image.open(tmp_path / "a.png") as grid:
+        assert grid.size == (80, 80)
+    ran = run("sample", "-o", tmp_path / "a.png")
+    assert ran.status == 1
+    check_lines(ran, "exists")
+    assert run("sample", "nothing", "-o", tmp_path / "b.png").status == 2

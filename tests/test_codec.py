@@ -252,3 +252,20 @@ def test_kodak_and_validation_codes_survive_other_processes(
             assert len(found.files) == len(files) == 24 + 62
             for name, codes in zip(found.files, expected, strict=True):
                 assert np.array_equal(found[name], codes)
+
+
+def test_samples_are_what_the_prior_says() -> None:
+    codec = vqcodec.load()
+    picture = codec.sample(100, 72, 60.0, seed=3)
+    assert picture.shape == (100, 72, 3) and picture.std() > 1
+    assert np.array_equal(picture, codec.sample(100, 72, 60.0, seed=3))
+    assert not np.array_equal(picture, codec.sample(100, 72, 60.0, seed=4))
+    position = codec.position(60.0)
+    drawn = [_core.sample(codec.info.runtime, position, 256, 256, seed) for seed in range(4)]
+    bits = [_core.cross_entropy(codec.info.runtime, position, codes, adaptive=False) for codes in drawn]
+    noise = np.random.default_rng(0).permuted(drawn[0][0], axis=0)  # the same codes in other channels
+    assert max(bits) < 1.5 * min(bits)  # what the prior expects, whichever picture it draws
+    assert 2 * max(bits) < _core.cross_entropy(codec.info.runtime, position, [noise], adaptive=False)
+    for height, width in ((0, 5), (1 << 20, 1 << 20)):
+        with pytest.raises(VqcodecError):
+            _core.sample(codec.info.runtime, position, height, width, 0)

@@ -37,6 +37,7 @@ __all__ = [
     "read_exact",
     "read_header",
     "read_metadata",
+    "sample",
     "search",
     "synthesize",
     "verify_checksums",
@@ -323,6 +324,9 @@ def synthesize(
 
     The first of two levels may come alone: it gives a coarse picture of the same size.
     """
+
+def sample(model: Model, quality: int, height: int, width: int, seed: int) -> list[NDArray[np.int32]]:
+    """Codes of a picture drawn at random from the prior at a quality position: the same for a seed on every machine."""
 
 def decode(
     model: Model, data: bytes, max_pixels: int = 178_956_970, threads: int = 0, levels: int = 0

@@ -289,6 +289,38 @@ def models(records: Json = False) -> None:
             typer.echo(f"{found.name:<12} {found.model_id}  {found.bytes / 1e6:5.1f} MB  {found.description}")
 
 
+@app.command()
+def sample(
+    model: Annotated[str, typer.Argument(metavar="[MODEL]", help="Built-in model by name, or a model file.")] = "photo",
+    output: Annotated[Path, typer.Option("--output", "-o", help="Image file to write.")] = Path("samples.png"),
+    count: Annotated[int, typer.Option("-n", min=1, max=1024, help="Number of samples, in a square grid.")] = 16,
+    side: Annotated[int, typer.Option(min=1, max=4096, help="Side of a sample in pixels.")] = 128,
+    quality: Annotated[float, typer.Option("--quality", "-q", min=0, max=100, help="Of the samples.")] = 50.0,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same samples everywhere.")] = 0,
+    force: Force = False,
+) -> None:
+    """Draw codes at random from a model's prior, and show what they decode to."""
+    from PIL import Image
+
+    from vqcodec.formats import SAVE_FORMATS, save_image
+
+    if output.suffix.lower() not in SAVE_FORMATS:
+        usage_error(f"cannot write '{output.suffix}' images: choose one of {', '.join(sorted(SAVE_FORMATS))}")
+    messages = Messages()
+    codec = _load(model)
+    with messages.work(None):
+        refuse_existing(output, force)
+        across = math.isqrt(count - 1) + 1
+        grid = Image.new("RGB", (across * side, -(-count // across) * side))
+        for number in range(count):
+            drawn = Image.fromarray(codec.sample(side, side, quality, seed=seed + number))
+            grid.paste(drawn, (number % across * side, number // across * side))
+        file = BytesIO()
+        save_image(grid, file, output.suffix[1:])
+        write_file(output, file.getvalue(), force=force)
+    messages.finish()
+
+
 cli_archive.register(app)
 cli_train.register(app)
 

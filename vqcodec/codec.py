@@ -229,6 +229,12 @@ class Codec:
         """`codes` of several files, which share the threads."""
         return _core.read_batch(self._model, files, max_pixels, threads)
 
+    def sample(self, height: int, width: int, quality: float = 50.0, *, seed: int = 0, threads: int = 0) -> np.ndarray:
+        """A picture (height, width, 3) uint8 of codes drawn from the prior: a seed gives the same one everywhere."""
+        position = self.position(quality)
+        codes = _core.sample(self._model, position, height, width, seed)
+        return _core.synthesize(self._model, codes, height, width, position, threads)
+
     def codes(
         self, data: bytes, *, levels: int = 0, max_pixels: int = MAX_PIXELS, threads: int = 0
     ) -> list[np.ndarray]:

@@ -42,6 +42,7 @@ pub mod order;
 pub mod picture;
 pub mod prior;
 pub mod quantizer;
+pub mod sample;
 pub mod search;
 mod shapes;
 pub mod sigmoid;

@@ -242,7 +242,7 @@ pub(crate) fn check_model(model: &Model, header: &Header, limits: &Limits) -> Re
 }
 
 /// Checks all sizes that a header implies for its model.
-fn check_limits(model: &Model, header: &Header, limits: &Limits) -> Result<()> {
+pub(crate) fn check_limits(model: &Model, header: &Header, limits: &Limits) -> Result<()> {
     container::check_size(header, limits)?;
     header.levels.iter().zip(model.levels()).try_for_each(|(&level, (_, prior))| {
         let (height, width) = header.grid(level);

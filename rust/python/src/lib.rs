@@ -33,7 +33,7 @@ mod _core {
     #[pymodule_export]
     use super::model::{Model, cross_entropy, head_outputs, model_id, read_codes, write_file};
     #[pymodule_export]
-    use super::picture::{analyze, decode, search, synthesize};
+    use super::picture::{analyze, decode, sample, search, synthesize};
     #[pymodule_export]
     use super::static_prior::StaticPrior;
 }

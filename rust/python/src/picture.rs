@@ -48,6 +48,21 @@ pub fn synthesize<'py>(
 
 /// See `_core.pyi`.
 #[pyfunction]
+pub fn sample<'py>(
+    py: Python<'py>,
+    model: &Model,
+    quality: u8,
+    height: u32,
+    width: u32,
+    seed: u64,
+) -> PyResult<Vec<Bound<'py, PyArray3<i32>>>> {
+    let codes =
+        py.detach(|| vqcodec_core::sample::sample(&model.0, quality, [height, width], seed));
+    to_arrays(py, codes.map_err(to_python)?)
+}
+
+/// See `_core.pyi`.
+#[pyfunction]
 #[pyo3(signature = (model, data, max_pixels = 178_956_970, threads = 0, levels = 0))]
 pub fn decode<'py>(
     py: Python<'py>,

@@ -51,7 +51,8 @@ struct Decision<'a> {
 impl Model {
     pub fn new(width: usize, max: i32, earlier: usize) -> Self {
         let bits = max.ilog2() + 1;
-        let start = std::array::from_fn(|source| if source < EXPERTS { p(18,5000) } else { p(19,2000) });
+        let start =
+            std::array::from_fn(|source| if source < EXPERTS { p(18, 5000) } else { p(19, 2000) });
         Self {
             max,
             shift: bits.saturating_sub(8),
@@ -60,8 +61,14 @@ impl Model {
             scales: vec![([1 << (14 + bits.max(8) - 6); EXPERTS], 0); 2 * ENERGIES * ACTIVITIES],
             biases: [vec![0; 4096], vec![0; 4096]],
             counters: Counters::new(),
-            apm: vec![std::array::from_fn(|i| squash((i as i32 - 16) * 192).min(65535) as u16); 2 * STEPS * 2 * NODES],
-            mixer: Mixer::new([STEPS * 2 * NODES, ENERGIES * NODES, ACTIVITIES * NODES, 125 * NODES], start),
+            apm: vec![
+                std::array::from_fn(|i| squash((i as i32 - 16) * 192).min(65535) as u16);
+                2 * STEPS * 2 * NODES
+            ],
+            mixer: Mixer::new(
+                [STEPS * 2 * NODES, ENERGIES * NODES, ACTIVITIES * NODES, 125 * NODES],
+                start,
+            ),
         }
     }
 
@@ -162,14 +169,26 @@ impl Model {
             corrected,
         ];
         let scale = energy * ACTIVITIES + activity;
-        let range = { let m = around.near.iter().max().unwrap() - around.near.iter().min().unwrap(); ((octaves((m as u32) * 4) >> 3) as usize).min(47) };
-        let r2a = if residuals.is_empty() { (octaves(rw.unsigned_abs()) >> 4) as usize } else { (octaves((r2.abs() * 2 + r1.abs() + rw.abs() + rn.abs()) as u32) >> 4) as usize }.min(15);
+        let range = {
+            let m = around.near.iter().max().unwrap() - around.near.iter().min().unwrap();
+            ((octaves((m as u32) * 4) >> 3) as usize).min(47)
+        };
+        let r2a = if residuals.is_empty() {
+            (octaves(rw.unsigned_abs()) >> 4) as usize
+        } else {
+            (octaves((r2.abs() * 2 + r1.abs() + rw.abs() + rn.abs()) as u32) >> 4) as usize
+        }
+        .min(15);
         let scale2 = ENERGIES * ACTIVITIES + range * ACTIVITIES + r2a;
         let mut errors = self.scales[scale].0;
         let others = &self.scales[scale2].0;
-        for i in 0..EXPERTS { if p(23, 208) >> i & 1 > 0 { errors[i] = others[i]; } }
+        for i in 0..EXPERTS {
+            if p(23, 208) >> i & 1 > 0 {
+                errors[i] = others[i];
+            }
+        }
         let errors = errors.map(|mean| mean >> 6);
-        let step = (octaves(errors[7] as u32) as i32 * 16 / 16 / 16 - p(17,10)).max(0);
+        let step = (octaves(errors[7] as u32) as i32 * 16 / 16 / 16 - p(17, 10)).max(0);
         let center = ((corrected + 16) >> 4).clamp(1, self.max);
         let distributions = Experts::new(&experts, &errors, (center << 4) - 8);
 
@@ -186,24 +205,40 @@ impl Model {
             f(predictions[4] - blend) << 10
                 | f(predictions[2] - predictions[0]) << 5
                 | f((w << 4) - blend),
-        ].map(|context: u32| context.wrapping_mul(8) + stepc);
+        ]
+        .map(|context: u32| context.wrapping_mul(8) + stepc);
         let mut rows = [0; CONTEXTS];
         rows[..4].copy_from_slice(&local);
         let mut bases = [0; CONTEXTS];
         match earlier.len() {
             0 => {
-                rows[4..].copy_from_slice(&[w as u32 * 65537 + n as u32, 0, (w - n) as u32, w as u32 * 65537 + 1]);
+                rows[4..].copy_from_slice(&[
+                    w as u32 * 65537 + n as u32,
+                    0,
+                    (w - n) as u32,
+                    w as u32 * 65537 + 1,
+                ]);
                 bases[6] = w;
             }
             1 => {
-                rows[4..].copy_from_slice(&[e1 as u32, (e1 - earlier[0].all()[index - 1]) as u32, 0, w as u32 * 65537 + n as u32]);
+                rows[4..].copy_from_slice(&[
+                    e1 as u32,
+                    (e1 - earlier[0].all()[index - 1]) as u32,
+                    0,
+                    w as u32 * 65537 + n as u32,
+                ]);
                 bases[5] = w;
                 bases[6] = e1;
             }
             _ => {
-                rows[4..].copy_from_slice(&[e1 as u32 * 65537 + e2 as u32, (e1 - e2) as u32, if p(24,0)==0 {e1 as u32} else {0}, if p(25,0)==0 {e2 as u32} else {w as u32 * 65537 + n as u32}]);
+                rows[4..].copy_from_slice(&[
+                    e1 as u32 * 65537 + e2 as u32,
+                    (e1 - e2) as u32,
+                    if p(24, 0) == 0 { e1 as u32 } else { 0 },
+                    if p(25, 0) == 0 { e2 as u32 } else { w as u32 * 65537 + n as u32 },
+                ]);
                 bases[5] = e2;
-                bases[6] = if p(26,0)==0 {0} else {e1};
+                bases[6] = if p(26, 0) == 0 { 0 } else { e1 };
             }
         }
         let mut decision = Decision {
@@ -226,17 +261,19 @@ impl Model {
         predictions[7] = corrected;
         self.history.record(x, &predictions, fine);
         for scale in [scale, scale2] {
-        let (means, count) = &mut self.scales[scale];
-        let rate = 65536 / (*count as i64 + 2);
-        *count = (*count + 1).min(p(13, 120) as u32);
-        for (mean, expert) in means.iter_mut().zip(experts) {
-            let error = (fine - expert).abs() << 10;
-            *mean += ((i64::from(error - *mean) * rate) >> 16) as i32;
-        }}
+            let (means, count) = &mut self.scales[scale];
+            let rate = 65536 / (*count as i64 + 2);
+            *count = (*count + 1).min(p(13, 120) as u32);
+            for (mean, expert) in means.iter_mut().zip(experts) {
+                let error = (fine - expert).abs() << 10;
+                *mean += ((i64::from(error - *mean) * rate) >> 16) as i32;
+            }
+        }
         for (table, place) in self.biases.iter_mut().zip(bias_places) {
             table[place] += (((fine - blend) << 8) - table[place]) >> p(14, 6);
         }
-        let importance = (p(15,1500) / ((nearby.energy() as i32 >> self.shift) + p(16, 16))).clamp(1, 32);
+        let importance =
+            (p(15, 1500) / ((nearby.energy() as i32 >> self.shift) + p(16, 16))).clamp(1, 32);
         self.predictors.learn::<I>(&around, x, y, sample, importance);
     }
 }
@@ -254,14 +291,15 @@ impl Decision<'_> {
         truth: bool,
     ) -> bool {
         self.logits[..EXPERTS].copy_from_slice(&experts);
-        let places = Counters::places(&self.rows, &self.bases, side * NODES + node, threshold, kind);
+        let places =
+            Counters::places(&self.rows, &self.bases, side * NODES + node, threshold, kind);
         let counters = self.counters.logits(&places);
         self.logits[EXPERTS..].copy_from_slice(&counters);
         let selection: Selection = [
             (self.step * 2 + side) * NODES + node,
             self.energy * NODES + node,
             self.activity * NODES + node,
-            if p(30,0) == 0 { 0 } else { self.counters.seen(&places) * NODES + node },
+            if p(30, 0) == 0 { 0 } else { self.counters.seen(&places) * NODES + node },
         ];
         let logit = self.mixer.mix(&self.logits, &selection);
         let pr = squash(logit);
@@ -269,13 +307,22 @@ impl Decision<'_> {
         let (cell, part) = (position / 192, (position % 192) as u32);
         let row = &mut self.apm[selection[0]];
         let refined = (u32::from(row[cell]) * (192 - part) + u32::from(row[cell + 1]) * part) / 192;
-        
-        let final_p = if crate::lossless::tune::p(21, 0) == 0 { pr } else { ((pr * (4 - crate::lossless::tune::p(21, 0) as u32) + refined * crate::lossless::tune::p(21, 0) as u32) / 4).clamp(1, 65535) };
+
+        let final_p = if crate::lossless::tune::p(21, 0) == 0 {
+            pr
+        } else {
+            ((pr * (4 - crate::lossless::tune::p(21, 0) as u32)
+                + refined * crate::lossless::tune::p(21, 0) as u32)
+                / 4)
+            .clamp(1, 65535)
+        };
         let decision = coder.code(final_p, truth);
         let near = if part >= 96 { cell + 1 } else { cell };
         let target = if decision { 65535 } else { 0 };
-        row[near] = (i32::from(row[near]) + ((target - i32::from(row[near])) >> crate::lossless::tune::p(22, 6))) as u16;
-        
+        row[near] = (i32::from(row[near])
+            + ((target - i32::from(row[near])) >> crate::lossless::tune::p(22, 6)))
+            as u16;
+
         self.mixer.learn(&self.logits, &selection, logit, decision);
         self.counters.learn(&places, decision, pr);
         decision
@@ -314,7 +361,15 @@ fn walk(
         }
         let logits = experts.beyond(&low, size);
         high = experts.bound(start + length);
-        if !decision.code(coder, logits, side, 1 + grown.min(5), signed(start + length), 1 + side as u32 + 4 * size as u32, distance >= start + length) {
+        if !decision.code(
+            coder,
+            logits,
+            side,
+            1 + grown.min(5),
+            signed(start + length),
+            1 + side as u32 + 4 * size as u32,
+            distance >= start + length,
+        ) {
             break;
         }
         start += length;

@@ -1,7 +1,7 @@
 //! Adaptive probabilities of decisions in contexts.
 
-use super::tune::p;
 use super::tables::stretch;
+use super::tune::p;
 
 /// Decisions that a context tells apart.
 pub const NODES: usize = 32;
@@ -55,16 +55,27 @@ impl Counters {
     }
 
     #[inline(always)]
-    pub fn places(contexts: &Rows, bases: &[i32; CONTEXTS], node: usize, threshold: i32, kind: u32) -> Places {
+    pub fn places(
+        contexts: &Rows,
+        bases: &[i32; CONTEXTS],
+        node: usize,
+        threshold: i32,
+        kind: u32,
+    ) -> Places {
         std::array::from_fn(|i| {
             if i < LOCAL {
                 let row = (contexts[i].wrapping_mul(0x9e37_79b1) >> (32 - ROW_BITS)) as usize;
                 i * LOCAL_SIZE + row * NODES + node
             } else {
                 let value = (threshold - bases[i]) as u32;
-                let hash = contexts[i].wrapping_mul(0x9e37_79b1).wrapping_add(value.wrapping_mul(0x85eb_ca6b)).wrapping_add(kind.wrapping_mul(0xc2b2_ae35));
+                let hash = contexts[i]
+                    .wrapping_mul(0x9e37_79b1)
+                    .wrapping_add(value.wrapping_mul(0x85eb_ca6b))
+                    .wrapping_add(kind.wrapping_mul(0xc2b2_ae35));
                 let hash = (hash ^ hash >> 15).wrapping_mul(0x27d4_eb2f);
-                LOCAL * LOCAL_SIZE + ((i - LOCAL) << EXACT_BITS) + (hash >> (32 - EXACT_BITS)) as usize
+                LOCAL * LOCAL_SIZE
+                    + ((i - LOCAL) << EXACT_BITS)
+                    + (hash >> (32 - EXACT_BITS)) as usize
             }
         })
     }
@@ -82,7 +93,20 @@ impl Counters {
 
     #[inline(always)]
     pub fn seen(&self, places: &Places) -> usize {
-        let level = |i: usize| { let n = self.tables[places[i]] & 1023; (if n == 0 { 0 } else if n < 3 { 1 } else if n < 8 { 2 } else if n < 25 { 3 } else { 4 }) as usize };
+        let level = |i: usize| {
+            let n = self.tables[places[i]] & 1023;
+            (if n == 0 {
+                0
+            } else if n < 3 {
+                1
+            } else if n < 8 {
+                2
+            } else if n < 25 {
+                3
+            } else {
+                4
+            }) as usize
+        };
         level(4) * 25 + level(5) * 5 + level(6)
     }
 

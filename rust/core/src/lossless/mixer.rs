@@ -3,8 +3,8 @@
 //! The weights are sums of one vector from each of a few sets; which one is a matter of context.
 //! All of them follow the same error.
 
-use super::tune::p;
 use super::tables::{MAX_LOGIT, squash};
+use super::tune::p;
 
 /// Sources of log-odds.
 pub const SOURCES: usize = 16;

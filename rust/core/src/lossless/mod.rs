@@ -12,8 +12,8 @@ mod predictors;
 mod raw;
 mod tables;
 mod tile;
-mod walk;
 mod tune;
+mod walk;
 
 use crate::error::{Error, Result};
 use crate::kernels::Kernel;

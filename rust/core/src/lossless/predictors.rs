@@ -157,9 +157,24 @@ impl Predictors {
         let small = |value: i32| (value >> self.shift).clamp(-MAX_FEATURE, MAX_FEATURE);
         let features = around.inputs.map(small);
         let target = small(sample - around.mean);
-        self.slow[parity(x, y)].learn::<I>(&features, target, importance, Memory { samples: p(4, 10) as u32, ridge: p(5, 20_000), steps: p(6, 2) as usize });
-        self.local[x >> SEGMENT_BITS].learn::<I>(&features, target, importance, Memory { samples: p(7, 7) as u32, ridge: p(8, 15_000), steps: p(9, 4) as usize });
-        self.fast.learn::<I>(&features, target, importance, Memory { samples: p(10, 6) as u32, ridge: p(11, 5_000), steps: p(12, 4) as usize });
+        self.slow[parity(x, y)].learn::<I>(
+            &features,
+            target,
+            importance,
+            Memory { samples: p(4, 10) as u32, ridge: p(5, 20_000), steps: p(6, 2) as usize },
+        );
+        self.local[x >> SEGMENT_BITS].learn::<I>(
+            &features,
+            target,
+            importance,
+            Memory { samples: p(7, 7) as u32, ridge: p(8, 15_000), steps: p(9, 4) as usize },
+        );
+        self.fast.learn::<I>(
+            &features,
+            target,
+            importance,
+            Memory { samples: p(10, 6) as u32, ridge: p(11, 5_000), steps: p(12, 4) as usize },
+        );
         let missing = (i64::from(sample - around.mean) << WEIGHT_BITS) - around.sign;
         let step = (missing >> (WEIGHT_BITS - 2)).clamp(-32, 32) as i32;
         for (weight, feature) in self.signs.iter_mut().zip(features) {
