@@ -17,7 +17,7 @@ import pytest
 from conftest import PROGRAM
 from PIL import Image
 
-from vqcodec import ArchiveReader, errors, load, pack
+from vqcodec import ArchiveReader, api, encode, errors, load, pack
 
 FAST: dict[str, Any] = {"effort": 0, "threads": 2}
 
@@ -237,3 +237,25 @@ def test_killed_it_resumes_to_the_same_bytes(tmp_path: Path) -> None:
         subprocess.run(command, cwd=tmp_path, check=True)
     assert kills > 0
     assert target.read_bytes() == (tmp_path / "whole.vqa").read_bytes()
+
+
+def test_lossless_records_come_back(folder: Path, tmp_path: Path) -> None:
+    deep = Image.fromarray(pictures(1)[0, ..., 0].astype(np.uint16) * 99)
+    deep.save(folder / "owl" / "deep.png")
+    ran = subprocess.run([*PROGRAM, "pack", "--lossless", folder, tmp_path / "a.vqa"], capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    with ArchiveReader(tmp_path / "a.vqa") as reader:
+        assert len(reader) == 8
+        for record in reader:
+            with Image.open(folder / str(record.name)) as image:
+                assert np.array_equal(record.decode(), np.asarray(image))
+    mixed = [pictures(1)[0], encode(pictures(1)[0], lossless=True)]
+    pack(mixed, tmp_path / "b.vqa", **FAST)
+    assert np.array_equal(api.decode_batch([r.data for r in ArchiveReader(tmp_path / "b.vqa")])[1], mixed[0])
+    for archive in "ab":
+        ran = subprocess.run([*PROGRAM, "verify", f"{tmp_path}/{archive}.vqa"], capture_output=True, text=True)
+        assert ran.returncode == 0, ran.stderr
+    ran = subprocess.run([*PROGRAM, "unpack", tmp_path / "a.vqa", tmp_path / "out"], capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    with Image.open(tmp_path / "out/owl/deep.png") as image:
+        assert np.array_equal(np.asarray(image), np.asarray(deep))

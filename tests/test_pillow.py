@@ -105,3 +105,14 @@ def test_hugging_face_data_sets(tmp_path: Path) -> None:
     for sample in found:
         assert np.array_equal(np.asarray(sample["image"]), load().decode(data))
     assert len(found) == 2
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA", "I;16"])
+def test_lossless_files_come_back(mode: str, tmp_path: Path) -> None:
+    samples = np.random.default_rng(0).integers(0, 256, 30 * 20 * max(len(mode), 2), np.uint8)
+    size = 2 if mode == "I;16" else len(mode)
+    image = Image.frombytes(mode, (30, 20), samples[: 600 * size].tobytes())
+    image.save(tmp_path / "a.vqc", lossless=True)
+    with Image.open(tmp_path / "a.vqc") as back:
+        assert (back.mode, back.size) == (mode, (30, 20))
+        assert back.tobytes() == image.tobytes()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from io import BytesIO
 from typing import IO, Any
 
 from PIL import Image, ImageFile
@@ -50,11 +49,10 @@ class VqcImageFile(ImageFile.ImageFile):
                 raise OSError("the picture is not what its header said")
             self._decoded = True
             self.info.update(image.info)
+            self.im = image.im
             if self._exclusive_fp:
                 self.fp.close()
-            self.fp = BytesIO(image.tobytes())
-            self._exclusive_fp = True
-            self.tile = [ImageFile._Tile("raw", (0, 0, *self.size), 0, self.mode)]
+            self.fp = None
         return super().load()
 
     def verify(self) -> None:

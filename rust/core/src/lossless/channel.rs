@@ -41,6 +41,7 @@ struct Decision<'a> {
     apm: &'a mut Vec<[u16; 33]>,
     counters: &'a mut Counters,
     rows: Rows,
+    bases: [i32; CONTEXTS],
     energy: usize,
     activity: usize,
     step: usize,
@@ -60,7 +61,7 @@ impl Model {
             biases: [vec![0; 4096], vec![0; 4096]],
             counters: Counters::new(),
             apm: vec![std::array::from_fn(|i| squash((i as i32 - 16) * 192).min(65535) as u16); 2 * STEPS * 2 * NODES],
-            mixer: Mixer::new([STEPS * 2 * NODES, ENERGIES * NODES, ACTIVITIES * NODES], start),
+            mixer: Mixer::new([STEPS * 2 * NODES, ENERGIES * NODES, ACTIVITIES * NODES, 125 * NODES], start),
         }
     }
 
@@ -175,25 +176,42 @@ impl Model {
         let stepc = (step as usize).min(STEPS - 1) as u32;
         let s = |v: i32| (v >> self.shift) as u32;
         let f = |v: i32| (q(v) + 16) as u32;
-        let rows: [u32; CONTEXTS] = [
-            if p(28,0)==1 { (s(center)<<8|s(w))<<8|s(n)} else if p(28,0)==2 { s(center) << 16 | s(earlier.last().map_or(w, |e| e.all()[index])) << 8 | s(if earlier.len() > 1 { earlier[earlier.len()-2].all()[index] } else {n}) } else if p(28,0)==3 {(s(center-w)&255)<<8|s(center-n)&255} else {s(w) << 8 | s(n)},
+        let e1 = earlier.last().map_or(0, |e| e.all()[index]);
+        let e2 = if earlier.len() > 1 { earlier[earlier.len() - 2].all()[index] } else { 0 };
+        let local = [
+            f(rw) << 5 | f(rn),
+            ((r1 >> (self.shift + 3)).clamp(-31, 31) + 32) as u32 * 16
+                + ((r2 >> (self.shift + 4)).clamp(-7, 7) + 8) as u32,
+            (pattern as u32) << 4 | range as u32 / 4,
             f(predictions[4] - blend) << 10
                 | f(predictions[2] - predictions[0]) << 5
                 | f((w << 4) - blend),
-            ((r1 >> (self.shift + 3)).clamp(-31, 31) + 32) as u32 * 16
-                + ((r2 >> (self.shift + 4)).clamp(-7, 7) + 8) as u32,
-            f(rw) << 5 | f(rn),
-            if p(24,1)>0 {s(center) << 8 | s(earlier.last().map_or(0, |e| e.all()[index])) } else {s(center) + 77},
-            (pattern as u32) << 4 | if p(25,1)>0 {range as u32/4} else {energy as u32 / 4},
-            if p(29,0)==1 {s(center) << 8 | s(w)} else if p(29,0)==2 { s(center) << 16 | s(earlier.last().map_or(w, |e| e.all()[index])) << 8 | s(if earlier.len() > 1 { earlier[earlier.len()-2].all()[index] } else {n}) } else if p(29,0)==3 { s(center) << 16 | (s(earlier.last().map_or(w, |e| w-e.all()[index-1]+e.all()[index])) &255) << 8 | s(earlier.last().map_or(n, |e| n-e.all()[index-stride]+e.all()[index]))&255  } else {(corrected & 15) as u32 * 64 + energy as u32},
-            (octaves(nearby.energy()) >> 2) * 16 + activity as u32,
-        ];
-        let rows = std::array::from_fn(|i| Counters::row(i, rows[i].wrapping_mul(8) + stepc));
+        ].map(|context: u32| context.wrapping_mul(8) + stepc);
+        let mut rows = [0; CONTEXTS];
+        rows[..4].copy_from_slice(&local);
+        let mut bases = [0; CONTEXTS];
+        match earlier.len() {
+            0 => {
+                rows[4..].copy_from_slice(&[w as u32 * 65537 + n as u32, 0, (w - n) as u32, w as u32 * 65537 + 1]);
+                bases[6] = w;
+            }
+            1 => {
+                rows[4..].copy_from_slice(&[e1 as u32, (e1 - earlier[0].all()[index - 1]) as u32, 0, w as u32 * 65537 + n as u32]);
+                bases[5] = w;
+                bases[6] = e1;
+            }
+            _ => {
+                rows[4..].copy_from_slice(&[e1 as u32 * 65537 + e2 as u32, (e1 - e2) as u32, if p(24,0)==0 {e1 as u32} else {0}, if p(25,0)==0 {e2 as u32} else {w as u32 * 65537 + n as u32}]);
+                bases[5] = e2;
+                bases[6] = if p(26,0)==0 {0} else {e1};
+            }
+        }
         let mut decision = Decision {
             mixer: &mut self.mixer,
             apm: &mut self.apm,
             counters: &mut self.counters,
             rows,
+            bases,
             energy,
             activity,
             step: stepc as usize,
@@ -231,31 +249,35 @@ impl Decision<'_> {
         experts: Each,
         side: usize,
         node: usize,
+        threshold: i32,
+        kind: u32,
         truth: bool,
     ) -> bool {
         self.logits[..EXPERTS].copy_from_slice(&experts);
-        let counters = self.counters.logits(&self.rows, side * NODES + node);
+        let places = Counters::places(&self.rows, &self.bases, side * NODES + node, threshold, kind);
+        let counters = self.counters.logits(&places);
         self.logits[EXPERTS..].copy_from_slice(&counters);
         let selection: Selection = [
             (self.step * 2 + side) * NODES + node,
             self.energy * NODES + node,
             self.activity * NODES + node,
+            if p(30,0) == 0 { 0 } else { self.counters.seen(&places) * NODES + node },
         ];
         let logit = self.mixer.mix(&self.logits, &selection);
-        let p = squash(logit);
+        let pr = squash(logit);
         let position = (logit + 3072) as usize;
         let (cell, part) = (position / 192, (position % 192) as u32);
         let row = &mut self.apm[selection[0]];
         let refined = (u32::from(row[cell]) * (192 - part) + u32::from(row[cell + 1]) * part) / 192;
-        let q = p;
-        let final_p = if crate::lossless::tune::p(21, 0) == 0 { p } else { ((p * (4 - crate::lossless::tune::p(21, 0) as u32) + refined * crate::lossless::tune::p(21, 0) as u32) / 4).clamp(1, 65535) };
+        
+        let final_p = if crate::lossless::tune::p(21, 0) == 0 { pr } else { ((pr * (4 - crate::lossless::tune::p(21, 0) as u32) + refined * crate::lossless::tune::p(21, 0) as u32) / 4).clamp(1, 65535) };
         let decision = coder.code(final_p, truth);
         let near = if part >= 96 { cell + 1 } else { cell };
         let target = if decision { 65535 } else { 0 };
         row[near] = (i32::from(row[near]) + ((target - i32::from(row[near])) >> crate::lossless::tune::p(22, 6))) as u16;
-        let _ = q;
+        
         self.mixer.learn(&self.logits, &selection, logit, decision);
-        self.counters.learn(&self.rows, side * NODES + node, decision, p);
+        self.counters.learn(&places, decision, pr);
         decision
     }
 }
@@ -270,13 +292,14 @@ fn walk(
     step: i32,
     known: i32,
 ) -> i32 {
-    let up = decision.code(coder, experts.above(), 0, 0, known >= center);
+    let up = decision.code(coder, experts.above(), 0, 0, center, 0, known >= center);
     let side = usize::from(up);
     let (distance, room) =
         if up { (known - center, max + 1 - center) } else { (center - 1 - known, center) };
     if !up {
         experts.mirror();
     }
+    let signed = |steps: i32| if up { center + steps } else { center - steps };
     let mut start = 0;
     let mut size = step;
     let mut low = experts.bound(0);
@@ -291,7 +314,7 @@ fn walk(
         }
         let logits = experts.beyond(&low, size);
         high = experts.bound(start + length);
-        if !decision.code(coder, logits, side, 1 + grown.min(5), distance >= start + length) {
+        if !decision.code(coder, logits, side, 1 + grown.min(5), signed(start + length), 1 + side as u32 + 4 * size as u32, distance >= start + length) {
             break;
         }
         start += length;
@@ -309,6 +332,8 @@ fn walk(
             logits,
             side,
             7 + 3 * grown.min(2) + level.min(2),
+            signed(start + half),
+            3 + side as u32 + 4 * half as u32,
             distance >= start + half,
         ) {
             start += half;

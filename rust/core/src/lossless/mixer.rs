@@ -22,7 +22,7 @@ const DROPPED_BITS: u32 = 8;
 const MAX_WEIGHT: i32 = 8 << WEIGHT_BITS;
 
 /// Number of sets.
-pub const SETS: usize = 3;
+pub const SETS: usize = 4;
 
 /// The weights of one set and how much they still move.
 #[derive(Clone)]
@@ -54,10 +54,10 @@ impl Mixer {
     /// The mixed logit.
     #[inline(always)]
     pub fn mix(&self, logits: &Logits, selection: &Selection) -> i32 {
-        let [a, b, c] = self.selected(selection);
+        let [a, b, c, d] = self.selected(selection);
         let mut sum = 0;
         for i in 0..SOURCES {
-            let weight = a.weights[i] + b.weights[i] + c.weights[i];
+            let weight = a.weights[i] + b.weights[i] + c.weights[i] + d.weights[i];
             sum += (weight * logits[i]) >> DROPPED_BITS;
         }
         (sum >> (WEIGHT_BITS - DROPPED_BITS)).clamp(-MAX_LOGIT, MAX_LOGIT)
@@ -78,7 +78,7 @@ impl Mixer {
             weights.rate -= (weights.rate - (p(1, LAST_RATE) << 8)) >> p(2, 6);
             for (weight, &logit) in weights.weights.iter_mut().zip(logits) {
                 let moved = *weight + ((logit * factor + (1 << 13)) >> 14);
-                *weight = moved.clamp(-MAX_WEIGHT / 3, MAX_WEIGHT / 3);
+                *weight = moved.clamp(-MAX_WEIGHT / 4, MAX_WEIGHT / 4);
             }
         }
     }
