@@ -174,10 +174,10 @@ def _json(suffix: str, data: bytes) -> Any:
 
 
 class Arrays:
-    """Pictures of one uint8 array, (N, H, W) or (N, H, W, channels), and maybe a label for each."""
+    """Pictures of one uint8 (lossless also uint16) array, (N, H, W) or (N, H, W, channels), and maybe labels (N,)."""
 
     def __init__(self, images: np.ndarray, labels: np.ndarray | None = None) -> None:
-        if images.ndim not in (3, 4) or images.dtype != np.uint8:
+        if images.ndim not in (3, 4) or images.dtype not in (np.uint8, np.uint16):
             shape = f"{images.dtype} {images.shape}"
             raise InvalidInputError(f"expected uint8 images (N, H, W) or (N, H, W, 1 to 4), not {shape}")
         self.images, self.labels = images, labels
@@ -195,7 +195,7 @@ def _npz(path: Path) -> Arrays:
     """The one array of images in a file, and the one array of as many integers, if there is one."""
     with np.load(path, allow_pickle=False) as file:
         arrays = {name: file[name] for name in file.files}
-    images = [name for name, array in arrays.items() if array.ndim in (3, 4) and array.dtype == np.uint8]
+    images = [name for name, array in arrays.items() if array.ndim in (3, 4) and array.dtype.kind == "u"]
     if len(images) != 1:
         found = ", ".join(images) or "none"
         raise InvalidInputError(f"{path} must hold one uint8 array of images (N, H, W, ...), and has: {found}")
