@@ -78,7 +78,8 @@ def cuts_at_blocks(archive: Path, folder: Path) -> dict[str, Any]:
 def damage(archive: Path, folder: Path, rounds: int, chance: random.Random) -> dict[str, Any]:
     """Flip a bit or cut at random places; count what reading and recovery make of it."""
     with ArchiveReader(archive) as reader:
-        records, sizes = list(reader), {len(reader.placed(number).block) for number in range(reader.blocks)}
+        records, blocks = list(reader), reader.blocks
+        sizes = {len(reader.placed(number).block) for number in range(blocks)}
     data, damaged, saved = archive.read_bytes(), folder / "damaged.vqa", folder / "saved.vqa"
     found = {"flips": 0, "cuts": 0, "refused_to_open": 0, "one_block_lost": 0, "recovered": 0}
     names: dict[str, int] = {}
@@ -107,7 +108,7 @@ def damage(archive: Path, folder: Path, rounds: int, chance: random.Random) -> d
             if number % 4:
                 assert len(records) - recovery.records in sizes | {0}
             found["recovered"] += 1
-    return found | {"errors": names, "bytes": len(data), "blocks": len(sizes)}
+    return found | {"errors": names, "bytes": len(data), "blocks": blocks}
 
 
 def read_all(path: Path, records: list[Record]) -> tuple[int | None, str]:

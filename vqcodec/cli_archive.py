@@ -60,12 +60,13 @@ def pack(
         usage_error("--quality must lie between 0 and 100")
     if lossless and (quality is not None or effort is not None or device != "cpu"):
         usage_error("--lossless goes without --quality, --effort and --device")
-    from vqcodec.codec import DEFAULT_EFFORT, load
+    import vqcodec
+    from vqcodec.codec import DEFAULT_EFFORT
     from vqcodec.packing import pack as run
 
     try:
         if not lossless:
-            load(model, device)
+            vqcodec.load(model, device=device)
     except VqcodecError as error:
         usage_error(f"--model {model}: {error}")
     messages = Messages(quiet=quiet)
@@ -73,7 +74,7 @@ def pack(
     with messages.work(Path(source)), _progress(quiet) as progress:
         packed = run(
             source, output, quality=50.0 if quality is None else quality,
-            effort=DEFAULT_EFFORT if effort is None else effort, model=model, device=device, lossless=lossless,
+            effort=DEFAULT_EFFORT if effort is None else effort, model=model, lossless=lossless, device=device,
             threads=threads, on_error=on_error, force=force, progress=progress,
         )  # fmt: skip
         messages.failures += packed.left_out

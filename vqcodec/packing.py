@@ -12,13 +12,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
-from vqcodec.api import encode_lossless
 from vqcodec.archive_writer import ArchiveWriter
-from vqcodec.codec import DEFAULT_EFFORT, Codec, load
+from vqcodec.codec import DEFAULT_EFFORT, load
 from vqcodec.errors import InvalidInputError, VqcodecError
-from vqcodec.exact_pixels import open_exact
-from vqcodec.pixels import open_image
-from vqcodec.sources import Encoder, Item, Source, source_of
+from vqcodec.exact import encode_exact
+from vqcodec.exact_pixels import ExactPicture
+from vqcodec.sources import EXACT, LOSSY, Item, Source, source_of
 
 AHEAD = 8  # inputs in work or waiting for their turn, for each thread
 
@@ -48,29 +47,31 @@ def pack(
     quality: float = 50.0,
     effort: int = DEFAULT_EFFORT,
     model: str | Path = "photo",
-    device: str = "cpu",
     lossless: bool = False,
+    device: str = "cpu",
     threads: int = 0,
     on_error: OnError = "stop",
     resume: bool = True,
     force: bool = False,
     progress: Callable[[Packed], None] | None = None,
 ) -> Packed:
-    """Encode all pictures of a source into one archive.
+    """Encode all pictures of a source into one archive, with a model or `lossless`.
 
     The source is a folder, a .tar (webdataset), .npz or .npy file, a uint8 array (N, H, W, ...), a torch data set or
     any sequence or iterable of images, (image, label) or {"image": ..., "label": ...}; images are PIL images, uint8
     arrays, uint8 torch tensors (channels first), paths, or the bytes of .vqc files, which are taken as they are.
 
-    A `lossless` archive holds every sample, and needs no model, quality or effort.
-
     The archive gets its name when it is whole. A run that was stopped leaves `path` + ".part"; the same call again
     goes on there and ends in the same bytes, whatever the number of threads. Pictures that cannot be encoded
     stop the run or, with `on_error="skip"`, are listed and left out. `progress` is called after every input.
     """
+    settings: dict[str, Any] = {"lossless": True}
+    if not lossless:
+        codec = load(model, device)
+        settings = {"effort": effort, "model": codec.model_id, "quality": quality}
+        codec.position(quality)  # says at once what is wrong with it
     if on_error not in ("stop", "skip"):
         raise InvalidInputError(f"on_error is 'stop' or 'skip', not {on_error!r}")
-    encoder, settings = _lossless() if lossless else _lossy(load(model, device), quality, effort)
     found = source_of(source)
     note = json.dumps({"vqcodec": settings}, sort_keys=True).encode()
     with ArchiveWriter(path, note=note, resume=resume, force=force) as writer:
@@ -78,7 +79,15 @@ def pack(
         state = Packed(found.count(), done, done, writer.records)
         _check_place(found, writer, state)
 
-        for item, data in _in_order(encoder, found.items(done), threads or os.cpu_count() or 1):
+        def encode(item: Item) -> bytes:
+            picture = item.load(EXACT if lossless else LOSSY)
+            if isinstance(picture, bytes):
+                return picture
+            if isinstance(picture, ExactPicture):
+                return encode_exact(picture, threads=1)[0]
+            return codec.encode(picture, quality, effort=effort, threads=1)
+
+        for item, data in _in_order(encode, found.items(done), threads or os.cpu_count() or 1):
             error = data.exception()
             if error is None:
                 try:
@@ -96,23 +105,6 @@ def pack(
     return state
 
 
-def _lossy(codec: Codec, quality: float, effort: int) -> tuple[Encoder, dict[str, Any]]:
-    codec.position(quality)  # says at once what is wrong with it
-
-    def encode(image: Any) -> bytes:
-        return codec.encode(image, quality, effort=effort, threads=1)
-
-    settings = {"effort": effort, "model": codec.model_id, "quality": quality}
-    return Encoder(lambda file: encode(open_image(file)), encode), settings
-
-
-def _lossless() -> tuple[Encoder, dict[str, Any]]:
-    def encode(image: Any) -> bytes:
-        return encode_lossless(image, threads=1)[0]
-
-    return Encoder(lambda file: encode(open_exact(file)), encode), {"lossless": True}
-
-
 def _skip(state: Packed, item: Item, error: BaseException, on_error: OnError) -> None:
     """List an input that cannot be packed, or stop here."""
     name = item.name or f"input {state.done}"
@@ -123,16 +115,18 @@ def _skip(state: Packed, item: Item, error: BaseException, on_error: OnError) ->
     state.skipped.append((name, str(error) or type(error).__name__))
 
 
-def _in_order(encoder: Encoder, items: Iterator[Item], threads: int) -> Iterator[tuple[Item, Future[bytes]]]:
+def _in_order(
+    work: Callable[[Item], bytes], items: Iterator[Item], threads: int
+) -> Iterator[tuple[Item, Future[bytes]]]:
     """Every item with what came of it, in order; a bounded number is in work at a time."""
     pool = ThreadPoolExecutor(threads)
     try:
-        waiting = deque((item, pool.submit(item.encoded, encoder)) for item in islice(items, AHEAD * threads))
+        waiting = deque((item, pool.submit(work, item)) for item in islice(items, AHEAD * threads))
         while waiting:
             item, data = waiting.popleft()
             data.exception()  # waits
             yield item, data
-            waiting.extend((item, pool.submit(item.encoded, encoder)) for item in islice(items, 1))
+            waiting.extend((item, pool.submit(work, item)) for item in islice(items, 1))
     finally:
         pool.shutdown(cancel_futures=True)
 

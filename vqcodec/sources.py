@@ -16,24 +16,32 @@ import numpy as np
 from PIL import Image
 
 from vqcodec.errors import InvalidInputError, UnsupportedImageError
+from vqcodec.exact_pixels import ExactPicture, exact_from_image, open_exact
 from vqcodec.files import IMAGE_SUFFIXES
+from vqcodec.pixels import Picture, from_image, open_image
 
 KNOWN = IMAGE_SUFFIXES | {".vqc"}  # pictures that are encoded already are packed as they are
 
 
 @dataclass(frozen=True)
-class Encoder:
-    """What makes .vqc files: of image files, and of PIL images and arrays."""
+class Reading:
+    """How image files, and images in memory, become what is encoded."""
 
-    file: Callable[[Path | bytes], bytes]
-    image: Callable[[Any], bytes]
+    file: Callable[[Path | bytes], Picture | ExactPicture]
+    image: Callable[[Any], Picture | ExactPicture]
+
+
+LOSSY = Reading(open_image, from_image)
+EXACT = Reading(open_exact, exact_from_image)
+
+Load = Callable[[Reading], Picture | ExactPicture | bytes]
 
 
 @dataclass(frozen=True)
 class Item:
-    """One input: `encoded`, which another thread may call, gives its .vqc file."""
+    """One input: `load`, which another thread may call, gives its picture, or the bytes of its .vqc file."""
 
-    encoded: Callable[[Encoder], bytes]
+    load: Load
     name: str | None = None
     label: int | None = None
     extra: bytes = b""
@@ -101,8 +109,8 @@ class Folder:
             yield Item(_file(self.root / path), name, self.labels.get(path.partition("/")[0]))
 
 
-def _file(path: Path) -> Callable[[Encoder], bytes]:
-    return lambda encoder: path.read_bytes() if path.suffix.lower() == ".vqc" else encoder.file(path)
+def _file(path: Path) -> Load:
+    return lambda reading: path.read_bytes() if path.suffix.lower() == ".vqc" else reading.file(path)
 
 
 class Tar:
@@ -144,17 +152,17 @@ def _sample(key: str, members: dict[str, bytes]) -> Item:
     if image is None:
         return Item(_fail(UnsupportedImageError("the sample has no image")), key)
     data = members.pop(image)
-    name = f"{key}.{image}"
+    name, load = f"{key}.{image}", _bytes(data, image)
     try:
         label = int(members.pop("cls")) if "cls" in members else None
     except ValueError:
         return Item(_fail(InvalidInputError("the .cls member is not an integer")), name)
     extra = json.dumps({suffix: _json(suffix, value) for suffix, value in members.items()}) if members else ""
-    return Item(_bytes(data, image), name, label, extra.encode())
+    return Item(load, name, label, extra.encode())
 
 
-def _bytes(data: bytes, suffix: str) -> Callable[[Encoder], bytes]:
-    return lambda encoder: data if suffix.lower().endswith("vqc") else encoder.file(data)
+def _bytes(data: bytes, suffix: str) -> Load:
+    return lambda reading: data if suffix.lower().endswith("vqc") else reading.file(data)
 
 
 def _json(suffix: str, data: bytes) -> Any:
@@ -241,9 +249,9 @@ def _of_sample(sample: Any) -> Item:
     return Item(_picture(sample))
 
 
-def _picture(image: Any) -> Callable[[Encoder], bytes]:
+def _picture(image: Any) -> Load:
     if isinstance(image, bytes):
-        return lambda _: image
+        return lambda reading: image
     if isinstance(image, str | Path):
         return _file(Path(image))
     if hasattr(image, "detach"):  # a torch tensor: channels first
@@ -251,7 +259,7 @@ def _picture(image: Any) -> Callable[[Encoder], bytes]:
         image = np.ascontiguousarray(image.transpose(1, 2, 0)) if image.ndim == 3 else image
     if isinstance(image, Image.Image):
         image.load()  # here: the file behind it may be closed later
-    return lambda encoder: encoder.image(image)
+    return lambda reading: reading.image(image)
 
 
 def _label(label: Any) -> int | None:
@@ -261,8 +269,8 @@ def _label(label: Any) -> int | None:
         raise InvalidInputError(f"the label {label!r} is not an integer") from None
 
 
-def _fail(error: Exception) -> Callable[[Encoder], bytes]:
-    def encoded(_: Encoder) -> bytes:
+def _fail(error: Exception) -> Load:
+    def load(reading: Reading) -> bytes:
         raise error
 
-    return encoded
+    return load
