@@ -4,8 +4,8 @@
 
 use super::binary::Coder;
 use super::channel::{Channel, Model};
+use super::contexts::Earlier;
 use super::least_squares::{INPUTS, Inputs, accumulate};
-use super::planes::Plane;
 use crate::kernels::Kernel;
 
 /// What is written by hand.
@@ -31,18 +31,17 @@ pub fn code(
     kernel: Kernel,
     model: &mut Model,
     own: &mut Channel,
-    earlier: &[Plane],
-    residuals: &[Plane],
+    earlier: &Earlier,
     coder: &mut impl Coder,
 ) {
     match kernel.name() {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: there is a kernel of that name only where the processor has these features.
-        "avx512" => unsafe { x86::code_avx512(model, own, earlier, residuals, coder) },
+        "avx512" => unsafe { x86::code_avx512(model, own, earlier, coder) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above.
-        "avx2" => unsafe { x86::code_avx2(model, own, earlier, residuals, coder) },
-        _ => model.code::<Scalar>(own, earlier, residuals, coder),
+        "avx2" => unsafe { x86::code_avx2(model, own, earlier, coder) },
+        _ => model.code::<Scalar>(own, earlier, coder),
     }
 }
 
@@ -56,22 +55,20 @@ mod x86 {
     pub fn code_avx512(
         model: &mut Model,
         own: &mut Channel,
-        earlier: &[Plane],
-        residuals: &[Plane],
+        earlier: &Earlier,
         coder: &mut impl Coder,
     ) {
-        model.code::<Avx512>(own, earlier, residuals, coder);
+        model.code::<Avx512>(own, earlier, coder);
     }
 
     #[target_feature(enable = "avx2")]
     pub fn code_avx2(
         model: &mut Model,
         own: &mut Channel,
-        earlier: &[Plane],
-        residuals: &[Plane],
+        earlier: &Earlier,
         coder: &mut impl Coder,
     ) {
-        model.code::<Avx2>(own, earlier, residuals, coder);
+        model.code::<Avx2>(own, earlier, coder);
     }
 
     struct Avx512;

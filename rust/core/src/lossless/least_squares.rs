@@ -34,17 +34,6 @@ pub struct LeastSquares {
     next: usize,
 }
 
-/// How quickly problems forget and how carefully they are solved.
-#[derive(Clone, Copy)]
-pub struct Memory {
-    /// The sums are those of about `2^samples` samples.
-    pub samples: u32,
-    /// What is added to each input's own sum.
-    pub ridge: i32,
-    /// Steps of coordinate descent for each sample.
-    pub steps: usize,
-}
-
 impl LeastSquares {
     /// A problem without samples yet, and its weights.
     pub fn new(weights: Inputs) -> Self {
@@ -58,25 +47,23 @@ impl LeastSquares {
     }
 
     /// Adds a sample: its features, what they should predict (both within [`MAX_FEATURE`]) and its
-    /// importance; `importance * 2^memory.samples` has at most [`SUM_BITS`] bits.
+    /// importance; `importance * 2^memory` has at most [`SUM_BITS`] bits, and the sums are those of
+    /// about `2^memory` samples.
     #[inline(always)]
     pub fn learn<I: Instructions>(
         &mut self,
         features: &Inputs,
         target: i32,
         importance: i32,
-        memory: Memory,
+        memory: u32,
     ) {
-        I::accumulate(&mut self.covariance, features, importance, memory.samples);
-        accumulate(&mut self.correlation, features, target * importance, memory.samples);
-        for _ in 0..memory.steps {
-            self.descend(memory.ridge);
-        }
+        I::accumulate(&mut self.covariance, features, importance, memory);
+        accumulate(&mut self.correlation, features, target * importance, memory);
     }
 
-    /// Solves for the next weight, all others given.
+    /// Solves for the next weight, all others given; `ridge` is added to each input's own sum.
     #[inline(always)]
-    fn descend(&mut self, ridge: i32) {
+    pub fn descend(&mut self, ridge: i32) {
         let input = self.next;
         let sums = &self.covariance[input];
         let explained = dot(sums, &self.weights);

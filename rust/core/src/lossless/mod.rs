@@ -2,7 +2,9 @@
 
 mod binary;
 mod channel;
+mod contexts;
 mod counters;
+mod experts;
 mod history;
 mod instructions;
 mod least_squares;
@@ -13,7 +15,6 @@ mod raw;
 mod tables;
 mod tile;
 mod walk;
-mod tune;
 
 use crate::error::{Error, Result};
 use crate::kernels::Kernel;
