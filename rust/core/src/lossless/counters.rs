@@ -19,8 +19,8 @@ pub const EXACT: usize = 4;
 pub const CONTEXTS: usize = RELATIVE + EXACT;
 
 /// Base-2 logarithm of the lines of a table of the first and of the second kind.
-const RELATIVE_BITS: u32 = 11;
-const EXACT_BITS: u32 = 13;
+const RELATIVE_BITS: u32 = 10;
+const EXACT_BITS: u32 = 12;
 
 /// Samples after which a counter adapts no slower any more.
 const LIMIT: usize = 80;

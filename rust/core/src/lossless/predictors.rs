@@ -50,7 +50,7 @@ const FAST_MEMORY: u32 = 6;
 const FAST_RIDGE: i32 = 5_000;
 
 /// Steps of coordinate descent for each sample.
-const DESCENTS: usize = 3;
+const DESCENTS: usize = 2;
 
 /// Base-2 logarithm of the samples of a row that share a local problem.
 const SEGMENT_BITS: usize = 5;
