@@ -123,7 +123,7 @@ impl Model {
             let scale = scales[usize::from(SECOND_SCALE[expert])];
             self.errors[scale].means[expert] >> (ERROR_BITS - EXPERT_ERROR_BITS)
         });
-        let step = (octaves(errors[EXPERTS - 1] as u32) as i32 / 16 - 10).max(0);
+        let step = (octaves(errors[EXPERTS - 1] as u32) as i32 / 16 - 9).max(0);
         let center = ((corrected >> FRACTION_BITS) + 1).min(self.max);
         let boundary = (center << FRACTION_BITS) - (1 << (FRACTION_BITS - 1));
         let relative = situation.relative(&around, &predictions, blend);

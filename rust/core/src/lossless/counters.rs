@@ -125,7 +125,7 @@ impl Counters {
     #[inline(always)]
     pub fn logits(&self, places: &Places) -> [i32; CONTEXTS] {
         places.map(|(line, place)| {
-            let counter = self.lines[line % LINES].0[place % 16];
+            let counter = self.lines[line].0[place % 16];
             let trust = TRUST[(counter as usize % (1 << COUNT_BITS)).min(LIMIT)];
             (stretch(counter >> 16) * i32::from(trust)) >> 8
         })
@@ -136,7 +136,7 @@ impl Counters {
     pub fn learn(&mut self, places: &Places, decision: bool, probability: u32) {
         let target = if decision { (1 << PROBABILITY_BITS) - 1 } else { 0 };
         for &(line, place) in places {
-            let counter = &mut self.lines[line % LINES].0[place % 16];
+            let counter = &mut self.lines[line].0[place % 16];
             let count = (*counter as usize % (1 << COUNT_BITS)).min(LIMIT);
             let known = if count == 0 { probability << 6 } else { *counter >> COUNT_BITS };
             let missing = i64::from(target - known as i32);
