@@ -1,81 +1,122 @@
 //! Adaptive probabilities of decisions in contexts.
+//!
+//! Half of the contexts of a sample tell its decisions apart by their place in the walk, relative to
+//! the prediction. The others do so by the value that a decision is about: pictures that were
+//! converted from other colours have combinations of values that never occur.
 
 use super::tables::stretch;
-use super::tune::p;
 
-/// Decisions that a context tells apart.
+/// Decisions that a context tells apart by their place in the walk.
 pub const NODES: usize = 32;
 
-/// Contexts of a sample.
-pub const CONTEXTS: usize = 8;
+/// Contexts of the first kind.
+pub const RELATIVE: usize = 4;
 
-/// Base-2 logarithm of the rows of a table.
-pub const ROW_BITS: u32 = 13;
+/// Contexts of the second kind.
+pub const EXACT: usize = 4;
+
+/// Contexts of a sample.
+pub const CONTEXTS: usize = RELATIVE + EXACT;
+
+/// Base-2 logarithm of the lines of a table of the first and of the second kind.
+const RELATIVE_BITS: u32 = 10;
+const EXACT_BITS: u32 = 12;
 
 /// Samples after which a counter adapts no slower any more.
-const LIMIT: u32 = 250;
+const LIMIT: usize = 80;
 
 /// Probability in the upper 22 bits, number of decisions seen in the lower 10.
 type Counter = u32;
 
 const COUNT_BITS: u32 = 10;
+const PROBABILITY_BITS: u32 = 22;
 
-const EVEN: Counter = 1 << 31;
+/// Counters that fill a cache line.
+#[derive(Clone)]
+#[repr(align(64))]
+struct Line([Counter; 16]);
 
-/// `2^16 / (n + 3/2)`.
-static RATES: [u32; LIMIT as usize + 1] = {
-    let mut rates = [0; LIMIT as usize + 1];
+/// `2^16 / (n + 3/2)`: how far a counter moves after `n` decisions.
+static RATES: [u16; LIMIT + 1] = {
+    let mut rates = [0; LIMIT + 1];
     let mut count = 0;
-    while count < rates.len() {
-        rates[count] = (2 << 16) / (2 * count as u32 + 3);
+    while count <= LIMIT {
+        rates[count] = ((2 << 16) / (2 * count as u32 + 3)) as u16;
         count += 1;
     }
     rates
 };
 
-/// Contexts of decisions by their place in the walk.
-pub const LOCAL: usize = 4;
-pub const EXACT_BITS: u32 = 18;
+/// `2^8 n / (n + 3)`: how much a counter that has seen `n` decisions is listened to.
+static TRUST: [u8; LIMIT + 1] = {
+    let mut trust = [0; LIMIT + 1];
+    let mut count = 0;
+    while count <= LIMIT {
+        trust[count] = (256 * count / (count + 3)) as u8;
+        count += 1;
+    }
+    trust
+};
+
+/// The contexts of a sample.
+pub struct Contexts {
+    /// Of the first kind.
+    pub relative: [u32; RELATIVE],
+    /// Of the second kind, and the value that decisions are relative to.
+    pub exact: [(u32, i32); EXACT],
+}
+
+/// A decision of the walk.
+#[derive(Clone, Copy)]
+pub struct Node {
+    /// Place in the walk, below [`NODES`].
+    pub place: usize,
+    /// The decision is whether the sample reaches this value.
+    pub value: i32,
+    /// Base-2 logarithm of the step that is taken or halved.
+    pub step: i32,
+    /// 0 for the first decision, 1 or 2 for a step up or down, 3 when one is halved.
+    pub kind: u32,
+}
+
+/// Where the counters of a decision are: line and place.
+type Places = [(usize, usize); CONTEXTS];
 
 /// One table of counters for each context of a sample.
 pub struct Counters {
-    tables: Vec<Counter>,
+    lines: Vec<Line>,
 }
 
-/// The rows that a sample uses.
-pub type Rows = [u32; CONTEXTS];
-pub type Places = [usize; CONTEXTS];
+const RELATIVE_LINES: usize = RELATIVE << RELATIVE_BITS;
+const LINES: usize = RELATIVE_LINES + (EXACT << EXACT_BITS);
 
-const LOCAL_SIZE: usize = NODES << ROW_BITS;
+/// `bits` bits of a hash.
+#[inline(always)]
+fn hash(value: u32, bits: u32) -> usize {
+    let mixed = value.wrapping_mul(0x9e37_79b1);
+    ((mixed ^ mixed >> 15).wrapping_mul(0x85eb_ca6b) >> (32 - bits)) as usize
+}
 
 impl Counters {
     /// Counters that have seen nothing.
     pub fn new() -> Self {
-        Self { tables: vec![EVEN; LOCAL * LOCAL_SIZE + ((CONTEXTS - LOCAL) << EXACT_BITS)] }
+        Self { lines: vec![Line([1 << 31; 16]); LINES] }
     }
 
+    /// Finds the counters of a decision.
     #[inline(always)]
-    pub fn places(
-        contexts: &Rows,
-        bases: &[i32; CONTEXTS],
-        node: usize,
-        threshold: i32,
-        kind: u32,
-    ) -> Places {
+    pub fn find(&self, contexts: &Contexts, node: Node) -> Places {
         std::array::from_fn(|i| {
-            if i < LOCAL {
-                let row = (contexts[i].wrapping_mul(0x9e37_79b1) >> (32 - ROW_BITS)) as usize;
-                i * LOCAL_SIZE + row * NODES + node
+            if i < RELATIVE {
+                let context = contexts.relative[i].wrapping_mul(2) + (node.place >> 4) as u32;
+                ((i << RELATIVE_BITS) + hash(context, RELATIVE_BITS), node.place % 16)
             } else {
-                let value = (threshold - bases[i]) as u32;
-                let hash = contexts[i]
-                    .wrapping_mul(0x9e37_79b1)
-                    .wrapping_add(value.wrapping_mul(0x85eb_ca6b))
-                    .wrapping_add(kind.wrapping_mul(0xc2b2_ae35));
-                let hash = (hash ^ hash >> 15).wrapping_mul(0x27d4_eb2f);
-                LOCAL * LOCAL_SIZE
-                    + ((i - LOCAL) << EXACT_BITS)
-                    + (hash >> (32 - EXACT_BITS)) as usize
+                let (context, base) = contexts.exact[i - RELATIVE];
+                let value = node.value - base;
+                let context = context.wrapping_mul(0x2545_f491);
+                let context = context.wrapping_add((value >> 2) as u32 * 32 + node.step as u32);
+                let line = ((i - RELATIVE) << EXACT_BITS) + hash(context, EXACT_BITS);
+                (RELATIVE_LINES + line, (value & 3) as usize * 4 + node.kind as usize)
             }
         })
     }
@@ -83,47 +124,24 @@ impl Counters {
     /// What the counters of a decision say, in logits.
     #[inline(always)]
     pub fn logits(&self, places: &Places) -> [i32; CONTEXTS] {
-        places.map(|place| {
-            let c = self.tables[place];
-            let n = (c & 1023) as i32;
-            let s = stretch(c >> 16);
-            if p(20, 3) > 0 { s * n / (n + p(20, 3)) } else { s }
+        places.map(|(line, place)| {
+            let counter = self.lines[line].0[place % 16];
+            let trust = TRUST[(counter as usize % (1 << COUNT_BITS)).min(LIMIT)];
+            (stretch(counter >> 16) * i32::from(trust)) >> 8
         })
     }
 
+    /// Counts a decision; counters that have seen none start from its probability in 1/2^16.
     #[inline(always)]
-    pub fn seen(&self, places: &Places) -> usize {
-        let level = |i: usize| {
-            let n = self.tables[places[i]] & 1023;
-            (if n == 0 {
-                0
-            } else if n < 3 {
-                1
-            } else if n < 8 {
-                2
-            } else if n < 25 {
-                3
-            } else {
-                4
-            }) as usize
-        };
-        level(4) * 25 + level(5) * 5 + level(6)
-    }
-
-    /// Counts a decision.
-    #[inline(always)]
-    pub fn learn(&mut self, places: &Places, decision: bool, mixed: u32) {
-        for &place in places {
-            let counter = &mut self.tables[place];
-            let count = *counter & ((1 << COUNT_BITS) - 1);
-            let mut probability = i64::from(*counter >> COUNT_BITS);
-            if count == 0 {
-                probability = i64::from(mixed) << (22 - 16);
-            }
-            let target = if decision { (1 << 22) - 1 } else { 0 };
-            let rate = i64::from(RATES[count as usize % RATES.len()]);
-            let moved = (probability + (((target - probability) * rate) >> 16)) as u32;
-            *counter = moved << COUNT_BITS | (count + 1).min(p(3, 120) as u32);
+    pub fn learn(&mut self, places: &Places, decision: bool, probability: u32) {
+        let target = if decision { (1 << PROBABILITY_BITS) - 1 } else { 0 };
+        for &(line, place) in places {
+            let counter = &mut self.lines[line].0[place % 16];
+            let count = (*counter as usize % (1 << COUNT_BITS)).min(LIMIT);
+            let known = if count == 0 { probability << 6 } else { *counter >> COUNT_BITS };
+            let missing = i64::from(target - known as i32);
+            let moved = known as i32 + ((missing * i64::from(RATES[count])) >> 16) as i32;
+            *counter = (moved as u32) << COUNT_BITS | (count + 1).min(LIMIT) as u32;
         }
     }
 }

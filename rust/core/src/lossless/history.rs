@@ -2,7 +2,6 @@
 
 use super::predictors::{PREDICTIONS, Predictions};
 use super::tables::{INVERSE_SQUARES, OCTAVES, octaves};
-use super::tune::p;
 
 /// Magnitudes of the errors of all predictions and, in the last place, of their blend.
 type Errors = [i32; 8];
@@ -52,17 +51,8 @@ impl Nearby {
     pub fn blend(&self, predictions: &Predictions) -> i32 {
         let (mut sum, mut total) = (0, 0);
         for (&prediction, &error) in predictions[..PREDICTIONS].iter().zip(&self.0) {
-            let index = octaves(error as u32 + p(26, 4) as u32) as usize;
-            let weight = {
-                let w = i64::from(INVERSE_SQUARES[index.min(OCTAVES - 1)]);
-                if p(27, 0) == 0 {
-                    w + 1
-                } else if p(27, 0) == 1 {
-                    w * w / 65536 + 1
-                } else {
-                    w * w.isqrt() / 256 + 1
-                }
-            };
+            let index = octaves(error as u32 + 4) as usize;
+            let weight = i64::from(INVERSE_SQUARES[index.min(OCTAVES - 1)]) + 1;
             sum += weight * i64::from(prediction);
             total += weight;
         }

@@ -4,14 +4,14 @@
 
 use super::binary::Coder;
 use super::channel::{Channel, Model};
-use super::least_squares::{INPUTS, Inputs, accumulate};
-use super::planes::Plane;
+use super::contexts::Earlier;
+use super::least_squares::{Factors, Pairs, Sums, accumulate};
 use crate::kernels::Kernel;
 
 /// What is written by hand.
 pub trait Instructions {
-    /// `sums[i][j] += importance * features[i] * features[j] - sums[i][j] / 2^decay`.
-    fn accumulate(sums: &mut [Inputs; INPUTS], features: &Inputs, importance: i32, decay: u32);
+    /// See [`accumulate`].
+    fn accumulate(sums: &mut Sums, features: &Pairs, factors: &Factors, decay: u32);
 }
 
 /// Nothing beyond the baseline.
@@ -19,10 +19,8 @@ pub struct Scalar;
 
 impl Instructions for Scalar {
     #[inline(always)]
-    fn accumulate(sums: &mut [Inputs; INPUTS], features: &Inputs, importance: i32, decay: u32) {
-        for (sums, &feature) in sums.iter_mut().zip(features) {
-            accumulate(sums, features, feature * importance, decay);
-        }
+    fn accumulate(sums: &mut Sums, features: &Pairs, factors: &Factors, decay: u32) {
+        accumulate(sums, features, factors, decay);
     }
 }
 
@@ -31,18 +29,17 @@ pub fn code(
     kernel: Kernel,
     model: &mut Model,
     own: &mut Channel,
-    earlier: &[Plane],
-    residuals: &[Plane],
+    earlier: &Earlier,
     coder: &mut impl Coder,
 ) {
     match kernel.name() {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: there is a kernel of that name only where the processor has these features.
-        "avx512" => unsafe { x86::code_avx512(model, own, earlier, residuals, coder) },
+        "avx512" => unsafe { x86::code_avx512(model, own, earlier, coder) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above.
-        "avx2" => unsafe { x86::code_avx2(model, own, earlier, residuals, coder) },
-        _ => model.code::<Scalar>(own, earlier, residuals, coder),
+        "avx2" => unsafe { x86::code_avx2(model, own, earlier, coder) },
+        _ => model.code::<Scalar>(own, earlier, coder),
     }
 }
 
@@ -56,92 +53,81 @@ mod x86 {
     pub fn code_avx512(
         model: &mut Model,
         own: &mut Channel,
-        earlier: &[Plane],
-        residuals: &[Plane],
+        earlier: &Earlier,
         coder: &mut impl Coder,
     ) {
-        model.code::<Avx512>(own, earlier, residuals, coder);
+        model.code::<Avx512>(own, earlier, coder);
     }
 
     #[target_feature(enable = "avx2")]
     pub fn code_avx2(
         model: &mut Model,
         own: &mut Channel,
-        earlier: &[Plane],
-        residuals: &[Plane],
+        earlier: &Earlier,
         coder: &mut impl Coder,
     ) {
-        model.code::<Avx2>(own, earlier, residuals, coder);
+        model.code::<Avx2>(own, earlier, coder);
     }
 
-    struct Avx512;
+    pub struct Avx512;
 
     impl Instructions for Avx512 {
         #[inline(always)]
-        fn accumulate(sums: &mut [Inputs; INPUTS], features: &Inputs, importance: i32, decay: u32) {
-            // SAFETY: only `code_avx512` uses this type.
-            unsafe { accumulate_avx512(sums, features, importance, decay) }
+        fn accumulate(sums: &mut Sums, features: &Pairs, factors: &Factors, decay: u32) {
+            // SAFETY: this type is only used where the processor has these features.
+            unsafe { accumulate_avx512(sums, features, factors, decay) }
         }
     }
 
-    struct Avx2;
+    pub struct Avx2;
 
     impl Instructions for Avx2 {
         #[inline(always)]
-        fn accumulate(sums: &mut [Inputs; INPUTS], features: &Inputs, importance: i32, decay: u32) {
-            // SAFETY: only `code_avx2` uses this type.
-            unsafe { accumulate_avx2(sums, features, importance, decay) }
+        fn accumulate(sums: &mut Sums, features: &Pairs, factors: &Factors, decay: u32) {
+            // SAFETY: this type is only used where the processor has these features.
+            unsafe { accumulate_avx2(sums, features, factors, decay) }
         }
     }
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    fn accumulate_avx512(
-        sums: &mut [Inputs; INPUTS],
-        features: &Inputs,
-        importance: i32,
-        decay: u32,
-    ) {
+    fn accumulate_avx512(sums: &mut Sums, features: &Pairs, factors: &Factors, decay: u32) {
         let decay = _mm_cvtsi32_si128(decay as i32);
         let pointer: *const __m512i = features.as_ptr().cast();
         // SAFETY: the features fill two registers.
         let columns = unsafe { [_mm512_loadu_si512(pointer), _mm512_loadu_si512(pointer.add(1))] };
-        for (row, &feature) in sums.iter_mut().zip(features) {
-            let factor = _mm512_set1_epi32(feature * importance);
+        for (row, &factors) in sums.iter_mut().zip(factors) {
+            let factors = _mm512_set1_epi32(factors);
             let pointer: *mut __m512i = row.as_mut_ptr().cast();
             for (place, column) in columns.into_iter().enumerate() {
                 // SAFETY: a row of sums fills two registers.
-                let pointer = unsafe { pointer.add(place) };
-                let old = unsafe { _mm512_loadu_si512(pointer) };
-                let new = _mm512_add_epi32(old, _mm512_mullo_epi32(column, factor));
-                let new = _mm512_sub_epi32(new, _mm512_sra_epi32(old, decay));
-                // SAFETY: as above.
-                unsafe { _mm512_storeu_si512(pointer, new) };
+                unsafe {
+                    let pointer = pointer.add(place);
+                    let old = _mm512_loadu_si512(pointer);
+                    let kept = _mm512_sub_epi32(old, _mm512_sra_epi32(old, decay));
+                    _mm512_storeu_si512(pointer, _mm512_dpwssd_epi32(kept, column, factors));
+                }
             }
         }
     }
 
     #[target_feature(enable = "avx2")]
-    fn accumulate_avx2(
-        sums: &mut [Inputs; INPUTS],
-        features: &Inputs,
-        importance: i32,
-        decay: u32,
-    ) {
+    fn accumulate_avx2(sums: &mut Sums, features: &Pairs, factors: &Factors, decay: u32) {
         let decay = _mm_cvtsi32_si128(decay as i32);
         let pointer: *const __m256i = features.as_ptr().cast();
         // SAFETY: the features fill four registers.
-        let columns = [0, 1, 2, 3].map(|i| unsafe { _mm256_loadu_si256(pointer.add(i)) });
-        for (row, &feature) in sums.iter_mut().zip(features) {
-            let factor = _mm256_set1_epi32(feature * importance);
+        let columns = [0, 1, 2, 3].map(|place| unsafe { _mm256_loadu_si256(pointer.add(place)) });
+        for (row, &factors) in sums.iter_mut().zip(factors) {
+            let factors = _mm256_set1_epi32(factors);
             let pointer: *mut __m256i = row.as_mut_ptr().cast();
             for (place, column) in columns.into_iter().enumerate() {
                 // SAFETY: a row of sums fills four registers.
-                let pointer = unsafe { pointer.add(place) };
-                let old = unsafe { _mm256_loadu_si256(pointer) };
-                let new = _mm256_add_epi32(old, _mm256_mullo_epi32(column, factor));
-                let new = _mm256_sub_epi32(new, _mm256_sra_epi32(old, decay));
-                // SAFETY: as above.
-                unsafe { _mm256_storeu_si256(pointer, new) };
+                unsafe {
+                    let pointer = pointer.add(place);
+                    let old = _mm256_loadu_si256(pointer);
+                    let kept = _mm256_sub_epi32(old, _mm256_sra_epi32(old, decay));
+                    let added = _mm256_madd_epi16(column, factors);
+                    _mm256_storeu_si256(pointer, _mm256_add_epi32(kept, added));
+                }
             }
         }
     }

@@ -24,31 +24,38 @@ pub const WEIGHT_BITS: u32 = 14;
 /// Largest magnitude of a weight: 3.
 const MAX_WEIGHT: i64 = 3 << WEIGHT_BITS;
 
+/// Two samples' features, 16 bits each: the second one's are the upper ones.
+pub type Pairs = Inputs;
+
+/// Two samples' features and what they should predict, times their importance, likewise.
+pub type Factors = [i32; INPUTS + 1];
+
+/// A row for each input, and one for what is predicted.
+pub type Sums = [Inputs; INPUTS + 1];
+
 /// One least-squares problem.
 #[derive(Clone)]
 #[repr(align(64))]
 pub struct LeastSquares {
-    covariance: [Inputs; INPUTS],
-    correlation: Inputs,
+    sums: Sums,
     weights: Inputs,
+    features: Inputs,
+    factors: Factors,
+    pending: bool,
     next: usize,
-}
-
-/// How quickly problems forget and how carefully they are solved.
-#[derive(Clone, Copy)]
-pub struct Memory {
-    /// The sums are those of about `2^samples` samples.
-    pub samples: u32,
-    /// What is added to each input's own sum.
-    pub ridge: i32,
-    /// Steps of coordinate descent for each sample.
-    pub steps: usize,
 }
 
 impl LeastSquares {
     /// A problem without samples yet, and its weights.
     pub fn new(weights: Inputs) -> Self {
-        Self { covariance: [[0; INPUTS]; INPUTS], correlation: [0; INPUTS], weights, next: 0 }
+        Self {
+            sums: [[0; INPUTS]; INPUTS + 1],
+            weights,
+            features: [0; INPUTS],
+            factors: [0; INPUTS + 1],
+            pending: false,
+            next: 0,
+        }
     }
 
     /// The sum of weights times inputs, with [`WEIGHT_BITS`] of fraction.
@@ -58,29 +65,37 @@ impl LeastSquares {
     }
 
     /// Adds a sample: its features, what they should predict (both within [`MAX_FEATURE`]) and its
-    /// importance; `importance * 2^memory.samples` has at most [`SUM_BITS`] bits.
+    /// importance; `importance * 2^memory` has at most [`SUM_BITS`] bits, and the sums are those of
+    /// about `2^memory` samples. They change with every second sample, by both.
     #[inline(always)]
     pub fn learn<I: Instructions>(
         &mut self,
         features: &Inputs,
         target: i32,
         importance: i32,
-        memory: Memory,
+        memory: u32,
     ) {
-        I::accumulate(&mut self.covariance, features, importance, memory.samples);
-        accumulate(&mut self.correlation, features, target * importance, memory.samples);
-        for _ in 0..memory.steps {
-            self.descend(memory.ridge);
+        let mut factors = [target * importance; INPUTS + 1];
+        for (factor, feature) in factors.iter_mut().zip(features) {
+            *factor = feature * importance;
         }
+        if self.pending {
+            let pairs = std::array::from_fn(|i| pair(self.features[i], features[i]));
+            let factors = std::array::from_fn(|i| pair(self.factors[i], factors[i]));
+            I::accumulate(&mut self.sums, &pairs, &factors, memory - 1);
+        } else {
+            (self.features, self.factors) = (*features, factors);
+        }
+        self.pending = !self.pending;
     }
 
-    /// Solves for the next weight, all others given.
+    /// Solves for the next weight, all others given; `ridge` is added to each input's own sum.
     #[inline(always)]
-    fn descend(&mut self, ridge: i32) {
+    pub fn descend(&mut self, ridge: i32) {
         let input = self.next;
-        let sums = &self.covariance[input];
+        let sums = &self.sums[input];
         let explained = dot(sums, &self.weights);
-        let missing = (i64::from(self.correlation[input]) << WEIGHT_BITS) - explained;
+        let missing = (i64::from(self.sums[INPUTS][input]) << WEIGHT_BITS) - explained;
         let step = missing / (i64::from(sums[input]) + i64::from(ridge));
         let weight = (i64::from(self.weights[input]) + step).clamp(-MAX_WEIGHT, MAX_WEIGHT);
         self.weights[input] = weight as i32;
@@ -88,12 +103,25 @@ impl LeastSquares {
     }
 }
 
-/// `sums += factor * features - sums / 2^decay`.
+/// `sums[i][j] += factors[i] . features[j] - sums[i][j] / 2^decay`, where `.` is the sum of two
+/// products: the definition of [`Instructions::accumulate`].
 #[inline(always)]
-pub fn accumulate(sums: &mut Inputs, features: &Inputs, factor: i32, decay: u32) {
-    for (sum, &feature) in sums.iter_mut().zip(features) {
-        *sum = sum.wrapping_add(factor.wrapping_mul(feature)).wrapping_sub(*sum >> decay);
+pub fn accumulate(sums: &mut Sums, features: &Pairs, factors: &Factors, decay: u32) {
+    let halves = |pair: i32| [i32::from(pair as i16), pair >> 16];
+    for (row, &factors) in sums.iter_mut().zip(factors) {
+        let factors = halves(factors);
+        for (sum, &pair) in row.iter_mut().zip(features) {
+            let pair = halves(pair);
+            let added = factors[0] * pair[0] + factors[1] * pair[1];
+            *sum = sum.wrapping_add(added).wrapping_sub(*sum >> decay);
+        }
     }
+}
+
+/// Two numbers of 16 bits as one.
+#[inline(always)]
+fn pair(first: i32, second: i32) -> i32 {
+    second << 16 | first & 0xffff
 }
 
 #[inline(always)]

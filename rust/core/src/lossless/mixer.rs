@@ -4,7 +4,6 @@
 //! All of them follow the same error.
 
 use super::tables::{MAX_LOGIT, squash};
-use super::tune::p;
 
 /// Sources of log-odds.
 pub const SOURCES: usize = 16;
@@ -45,9 +44,11 @@ const LAST_RATE: i32 = 50;
 
 impl Mixer {
     /// A mixer with `sizes` contexts in its sets that starts from the weights `start` (`2^16` is 1).
-    pub fn new(sizes: [usize; SETS], start: Logits) -> Self {
-        let share = start.map(|weight| weight / SETS as i32);
-        let weights = Weights { weights: share, rate: p(0, FIRST_RATE) << 8 };
+    pub fn new(sizes: [usize; SETS], start: [[i32; SOURCES / 2]; 2]) -> Self {
+        let mut share = [0; SOURCES];
+        share.copy_from_slice(start.as_flattened());
+        let share = share.map(|weight| weight / SETS as i32);
+        let weights = Weights { weights: share, rate: FIRST_RATE << 8 };
         Self { sets: sizes.map(|size| vec![weights.clone(); size]) }
     }
 
@@ -75,7 +76,7 @@ impl Mixer {
         for (set, &place) in self.sets.iter_mut().zip(selection) {
             let weights = &mut set[place];
             let factor = (error * (weights.rate >> 8)) >> 10;
-            weights.rate -= (weights.rate - (p(1, LAST_RATE) << 8)) >> p(2, 6);
+            weights.rate -= (weights.rate - (LAST_RATE << 8)) >> 6;
             for (weight, &logit) in weights.weights.iter_mut().zip(logits) {
                 let moved = *weight + ((logit * factor + (1 << 13)) >> 14);
                 *weight = moved.clamp(-MAX_WEIGHT / 4, MAX_WEIGHT / 4);

@@ -2,7 +2,9 @@
 
 mod binary;
 mod channel;
+mod contexts;
 mod counters;
+mod experts;
 mod history;
 mod instructions;
 mod least_squares;
@@ -12,7 +14,6 @@ mod predictors;
 mod raw;
 mod tables;
 mod tile;
-mod tune;
 mod walk;
 
 use crate::error::{Error, Result};

@@ -1,10 +1,9 @@
 //! Predictions of a sample from its neighbours.
 
+use super::experts::FRACTION_BITS;
 use super::instructions::Instructions;
-use super::least_squares::{INPUTS, Inputs, LeastSquares, MAX_FEATURE, Memory, WEIGHT_BITS};
+use super::least_squares::{INPUTS, Inputs, LeastSquares, MAX_FEATURE, WEIGHT_BITS};
 use super::planes::Plane;
-use super::tune::p;
-use super::walk::FRACTION_BITS;
 
 /// Number of predictions.
 pub const PREDICTIONS: usize = 6;
@@ -42,9 +41,16 @@ const NEIGHBOURS: [&[Run]; 3] = [
     ],
 ];
 
-const SLOW: Memory = Memory { samples: 10, ridge: 20_000, steps: 2 };
-const LOCAL: Memory = Memory { samples: 8, ridge: 6_000, steps: 2 };
-const FAST: Memory = Memory { samples: 5, ridge: 1_500, steps: 2 };
+/// Base-2 logarithms of the samples that least squares remember, and what is added to the sums.
+const SLOW_MEMORY: u32 = 10;
+const SLOW_RIDGE: i32 = 20_000;
+const LOCAL_MEMORY: u32 = 7;
+const LOCAL_RIDGE: i32 = 15_000;
+const FAST_MEMORY: u32 = 6;
+const FAST_RIDGE: i32 = 5_000;
+
+/// Steps of coordinate descent for each sample.
+const DESCENTS: usize = 2;
 
 /// Base-2 logarithm of the samples of a row that share a local problem.
 const SEGMENT_BITS: usize = 5;
@@ -157,24 +163,17 @@ impl Predictors {
         let small = |value: i32| (value >> self.shift).clamp(-MAX_FEATURE, MAX_FEATURE);
         let features = around.inputs.map(small);
         let target = small(sample - around.mean);
-        self.slow[parity(x, y)].learn::<I>(
-            &features,
-            target,
-            importance,
-            Memory { samples: p(4, 10) as u32, ridge: p(5, 20_000), steps: p(6, 2) as usize },
-        );
-        self.local[x >> SEGMENT_BITS].learn::<I>(
-            &features,
-            target,
-            importance,
-            Memory { samples: p(7, 7) as u32, ridge: p(8, 15_000), steps: p(9, 4) as usize },
-        );
-        self.fast.learn::<I>(
-            &features,
-            target,
-            importance,
-            Memory { samples: p(10, 6) as u32, ridge: p(11, 5_000), steps: p(12, 4) as usize },
-        );
+        let slow = &mut self.slow[parity(x, y)];
+        let local = &mut self.local[x >> SEGMENT_BITS];
+        slow.learn::<I>(&features, target, importance, SLOW_MEMORY);
+        local.learn::<I>(&features, target, importance, LOCAL_MEMORY);
+        self.fast.learn::<I>(&features, target, importance, FAST_MEMORY);
+        for _ in 0..DESCENTS {
+            // Side by side, since each one alone is a chain of dependent instructions.
+            slow.descend(SLOW_RIDGE);
+            local.descend(LOCAL_RIDGE);
+            self.fast.descend(FAST_RIDGE);
+        }
         let missing = (i64::from(sample - around.mean) << WEIGHT_BITS) - around.sign;
         let step = (missing >> (WEIGHT_BITS - 2)).clamp(-32, 32) as i32;
         for (weight, feature) in self.signs.iter_mut().zip(features) {

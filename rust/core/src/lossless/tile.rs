@@ -3,6 +3,7 @@
 use super::Shape;
 use super::binary::{Coder, Decoder, Encoder};
 use super::channel::{Channel, Model};
+use super::contexts::Earlier;
 use super::instructions;
 use super::planes::Plane;
 use crate::error::{Error, Result};
@@ -19,18 +20,11 @@ fn order(channels: u8) -> &'static [usize] {
     }
 }
 
-/// The channels that are coded already.
-#[derive(Default)]
-struct Earlier {
-    samples: Vec<Plane>,
-    residuals: Vec<Plane>,
-}
-
 impl Earlier {
     fn code(&mut self, shape: &Shape, own: &mut Channel, kernel: Kernel, coder: &mut impl Coder) {
         let max = i32::from(u16::MAX >> (16 - shape.bits));
         let mut model = Model::new(shape.width as usize, max, self.samples.len());
-        instructions::code(kernel, &mut model, own, &self.samples, &self.residuals, coder);
+        instructions::code(kernel, &mut model, own, self, coder);
     }
 
     fn push(&mut self, channel: Channel) {

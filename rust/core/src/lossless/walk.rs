@@ -2,100 +2,133 @@
 //!
 //! The first decision is the side of the boundary nearest to the prediction. Then the walk grows
 //! away from it, in steps of `S, S, 2 S, 4 S, ...` values, until the sample is inside the last step,
-//! which is then halved until one value is left. Every expert is a logistic distribution, so its
-//! log-odds of each decision is a closed expression of
-//!
-//! ```text
-//! softplus(z) = ln(1 + e^z)     growth(d) = ln(e^d - 1)
-//! ```
-//!
-//! at the bounds `z` of the steps, in logistic scales: given that the sample is at least at `z`, the
-//! log-odds of being `d` farther is `softplus(-z) - growth(d)`; given that it is between `z` and
-//! `z + 2 d`, that of the upper half is `d + softplus(z) - softplus(z + 2 d)`.
+//! which is then halved until one value is left.
 
-use super::tables::{MAX_LOGIT, OCTAVES, SCALES, octaves, softplus, step_growth};
+use super::binary::Coder;
+use super::counters::{Contexts, Counters, NODES, Node};
+use super::experts::{EXPERTS, Each, Experts};
+use super::mixer::{Logits, Mixer, SOURCES};
+use super::tables::squash;
 
-/// Distributions that are mixed.
-pub const EXPERTS: usize = 8;
+/// Places in the walk on each side.
+pub const PLACES: usize = NODES / 2;
 
-/// Bits of the fraction of a prediction.
-pub const FRACTION_BITS: u32 = 4;
+/// Number of sizes of the first step that are told apart.
+pub const STEPS: usize = 8;
 
-/// Largest distance in units of a prediction that a z is computed from.
-const MAX_DISTANCE: i32 = (1 << 19) - 1;
+/// Classes of the mean error near a sample.
+pub const ENERGIES: usize = 48;
 
-/// Numbers, one for each expert.
-pub type Each = [i32; EXPERTS];
+/// Classes of what else tells calm from busy places.
+pub const ACTIVITIES: usize = 16;
 
-/// The experts' distributions around a boundary.
-pub struct Experts {
-    errors: Each,
-    reciprocals: Each,
-    shifts: [u32; EXPERTS],
-    start: Each,
+/// How many contexts each set of the mixer has.
+pub const MIXER_SIZES: [usize; 4] = [STEPS * NODES, ENERGIES * PLACES, ACTIVITIES * PLACES, 1];
+
+/// What a walk is made with.
+pub struct Walk<'a> {
+    /// Mixes what experts and counters say.
+    pub mixer: &'a mut Mixer,
+    /// Counters of decisions.
+    pub counters: &'a mut Counters,
+    /// The contexts of the sample.
+    pub contexts: Contexts,
+    /// Class of the mean error near the sample, below [`ENERGIES`].
+    pub energy: usize,
+    /// Class of the activity near the sample, below [`ACTIVITIES`].
+    pub activity: usize,
+    /// Base-2 logarithm of the first step.
+    pub step: i32,
+    /// The values start from 0 and go to this one.
+    pub max: i32,
 }
 
-/// Where in the experts' distributions a bound of a step is.
-#[derive(Clone, Copy)]
-pub struct Bound {
-    z: Each,
-    softplus: Each,
-}
-
-impl Experts {
-    /// Logistic distributions around `predictions` with mean errors in 1/256 of a sample value;
-    /// `boundary` is a prediction, too.
+impl Walk<'_> {
+    /// Codes a sample around `center`, the first value above the boundary that the experts are
+    /// about; `known` is the sample where the coder is an encoder.
     #[inline(always)]
-    pub fn new(predictions: &Each, errors: &Each, boundary: i32) -> Self {
-        let errors = errors.map(|error| octaves(error as u32).min(OCTAVES as u32 - 1) as i32);
-        let scales = errors.map(|error| SCALES[error as usize]);
-        let reciprocals = scales.map(|scale| scale.reciprocal);
-        let shifts = scales.map(|scale| scale.shift);
-        let start = std::array::from_fn(|i| {
-            let distance = (boundary - predictions[i]).clamp(-MAX_DISTANCE, MAX_DISTANCE);
-            (distance * reciprocals[i]) >> shifts[i]
-        });
-        Self { errors, reciprocals, shifts, start }
+    pub fn code(
+        &mut self,
+        coder: &mut impl Coder,
+        mut experts: Experts,
+        center: i32,
+        known: i32,
+    ) -> i32 {
+        let first = Node { place: 0, value: center, step: self.step, kind: 0 };
+        let up = self.decide(coder, experts.above(), first, known >= center);
+        let (distance, room) =
+            if up { (known - center, self.max + 1 - center) } else { (center - 1 - known, center) };
+        let (side, kind) = if up { (PLACES, 1) } else { (0, 2) };
+        let value = |steps: i32| if up { center + steps } else { center - steps };
+        if !up {
+            experts.mirror();
+        }
+
+        let (mut start, mut step, mut grown) = (0, self.step, 0);
+        let mut low = experts.bound(0);
+        let (mut length, mut high);
+        loop {
+            length = 1 << step;
+            if start + length >= room {
+                length = room - start;
+                high = experts.bound(room);
+                break;
+            }
+            let logits = experts.beyond(&low, step);
+            let end = start + length;
+            high = experts.bound(end);
+            let node = Node { place: side + 1 + grown.min(5), value: value(end), step, kind };
+            if !self.decide(coder, logits, node, distance >= end) {
+                break;
+            }
+            start = end;
+            low = high;
+            step += i32::from(grown > 0);
+            grown += 1;
+        }
+
+        let mut level = 0;
+        while length > 1 {
+            let step = (length - 1).ilog2() as i32;
+            let half = 1 << step;
+            let middle = experts.bound(start + half);
+            let logits = experts.upper_half(&low, &middle, &high);
+            let place = side + 7 + 3 * grown.min(2) + level;
+            let node =
+                Node { place, value: value(start + half), step: step + side as i32, kind: 3 };
+            if self.decide(coder, logits, node, distance >= start + half) {
+                start += half;
+                length -= half;
+                low = middle;
+            } else {
+                length = half;
+                high = middle;
+            }
+            level = (level + 1).min(2);
+        }
+        if up { center + start } else { center - 1 - start }
     }
 
-    /// Log-odds of the sample being above the boundary.
+    /// Codes one decision and learns from it.
     #[inline(always)]
-    pub fn above(&self) -> Each {
-        self.start.map(|z| (-2 * z).clamp(-MAX_LOGIT, MAX_LOGIT))
-    }
-
-    /// Turns the distributions around the boundary, for a walk downwards.
-    #[inline(always)]
-    pub fn mirror(&mut self) {
-        self.start = self.start.map(|z| -z);
-    }
-
-    /// The bound `steps` values away from the boundary.
-    #[inline(always)]
-    pub fn bound(&self, steps: i32) -> Bound {
-        let distance = (steps << FRACTION_BITS).min(MAX_DISTANCE);
-        let z = std::array::from_fn(|i| {
-            self.start[i] + ((distance * self.reciprocals[i]) >> self.shifts[i])
-        });
-        Bound { z, softplus: z.map(softplus) }
-    }
-
-    /// Log-odds of being at least `2^step` values beyond a bound, given that it is beyond it.
-    #[inline(always)]
-    pub fn beyond(&self, bound: &Bound, step: i32) -> Each {
-        std::array::from_fn(|i| {
-            let logit = bound.softplus[i] - 2 * bound.z[i] - step_growth(self.errors[i], step);
-            logit.clamp(-MAX_LOGIT, MAX_LOGIT)
-        })
-    }
-
-    /// Log-odds of being in the upper half between two bounds, given that it is between them.
-    #[inline(always)]
-    pub fn upper_half(&self, low: &Bound, middle: &Bound, high: &Bound) -> Each {
-        std::array::from_fn(|i| {
-            let distance = 2 * (middle.z[i] - low.z[i]);
-            let logit = distance + low.softplus[i] - high.softplus[i];
-            logit.clamp(-MAX_LOGIT, MAX_LOGIT)
-        })
+    fn decide(&mut self, coder: &mut impl Coder, experts: Each, node: Node, truth: bool) -> bool {
+        let places = self.counters.find(&self.contexts, node);
+        let mut logits: Logits = [0; SOURCES];
+        logits[..EXPERTS].copy_from_slice(&experts);
+        logits[EXPERTS..].copy_from_slice(&self.counters.logits(&places));
+        let place = node.place % PLACES;
+        let step = self.step.min(STEPS as i32 - 1) as usize;
+        let selection = [
+            step * NODES + node.place,
+            self.energy * PLACES + place,
+            self.activity * PLACES + place,
+            0,
+        ];
+        let logit = self.mixer.mix(&logits, &selection);
+        let probability = squash(logit);
+        let decision = coder.code(probability, truth);
+        self.mixer.learn(&logits, &selection, logit, decision);
+        self.counters.learn(&places, decision, probability);
+        decision
     }
 }
