@@ -17,7 +17,7 @@ import vqcodec
 PACKAGE = Path(vqcodec.__file__).parent
 LAYERS = [
     {"errors", "config"},
-    {"architecture", "_core", "files", "modes", "checkpoint", "target", "limits", "formats"},
+    {"architecture", "_core", "files", "modes", "checkpoint", "target", "limits", "formats", "hub"},
     {"pixels"},
     {"nets", "quantize", "photos", "integers", "distortion"},
     {"prior"},

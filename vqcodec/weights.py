@@ -13,7 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vqcodec import _core, architecture
+from vqcodec import _core, architecture, hub
 from vqcodec.config import ModelConfig, from_json
 from vqcodec.errors import InvalidModelError, ModelMissingError
 
@@ -47,7 +47,16 @@ def list_models() -> list[ModelInfo]:
 
 
 def resolve(name: str | Path) -> ModelInfo:
-    """The model of a built-in name or of a .safetensors path; ModelMissingError when there is neither."""
+    """The model of a built-in name, of a .safetensors path or of an `hf://` address (see `vqcodec.hub`).
+
+    ModelMissingError when there is none of these.
+    """
+    if str(name).startswith(hub.PREFIX):
+        path, model_id = hub.fetch(str(name))
+        info = _load(path)
+        if model_id not in (None, info.model_id):
+            raise InvalidModelError(f"{name} holds the model {info.model_id}")
+        return info
     builtin = BUILTIN / f"{name}.safetensors"
     if Path(name).name == str(name) and builtin.is_file():
         return _load(builtin)
