@@ -62,9 +62,8 @@ def train(what: str, archives: dict[str, Path], epochs: int, workers: int) -> di
     """Accuracy on the test pictures and the seconds of the epochs."""
     torch.manual_seed(0)
     model, seconds = network(what), []
-    sets = {
-        part: ArchiveDataset(path, what="codes" if what == "codes" else "pixels") for part, path in archives.items()
-    }
+    kind: Literal["pixels", "codes"] = "codes" if what == "codes" else "pixels"
+    sets = {part: ArchiveDataset(path, what=kind) for part, path in archives.items()}
     loader = DataLoader(sets["train"], BATCH, shuffle=True, num_workers=workers)
     optimizer = torch.optim.AdamW(model.parameters(), 2e-3, weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, total_steps=epochs * len(loader))
