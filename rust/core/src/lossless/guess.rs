@@ -3,7 +3,7 @@
 use super::binary::Coder;
 use super::planes::Plane;
 
-/// Base-2 logarithm of the surroundings that are remembered, for each of two kinds.
+/// Base-2 logarithm of the surroundings that are remembered, for each kind.
 const ENTRY_BITS: u32 = 14;
 
 /// Right guesses in a row that are told apart.
@@ -16,50 +16,64 @@ struct Memory {
     streak: u8,
 }
 
-/// Memories of wide and of narrow surroundings, and how far guesses can be trusted.
+/// Kinds of surroundings, from wide to narrow.
+const KINDS: usize = 3;
+
+/// Memories of wide and narrow surroundings, and how far guesses can be trusted.
 pub struct Guesses {
     memories: Vec<Memory>,
-    /// Probability in 1/2^16 that a guess is right: by streak, and by the last guesses.
+    /// Probability in 1/2^16 that a guess is right: by kind, streak and recent guesses.
     trust: Vec<u16>,
-    /// Whether the last four guesses were right, a bit each.
+    /// Whether the last four samples were guessed, a bit each.
     recent: usize,
 }
 
-/// Where the memories of a sample's surroundings are, the wide ones first.
-pub type Surroundings = [usize; 2];
+/// Where the memories of a sample's surroundings are.
+pub type Surroundings = [usize; KINDS];
 
 impl Guesses {
     /// Remembers nothing.
     pub fn new() -> Self {
-        let trust = vec![1 << 15; (usize::from(MAX_STREAK) + 1) << 5];
-        Self { memories: vec![Memory::default(); 2 << ENTRY_BITS], trust, recent: 0 }
+        Self {
+            memories: vec![Memory::default(); KINDS << ENTRY_BITS],
+            trust: vec![1 << 15; KINDS * (usize::from(MAX_STREAK) + 1) * 16],
+            recent: 0,
+        }
     }
 
     /// The surroundings of the sample at `index`: its neighbours and the channels before it.
     #[inline(always)]
     pub fn look(&self, own: &Plane, earlier: &[Plane], index: usize) -> Surroundings {
         let (all, stride) = (own.all(), own.stride());
-        let mut hash = 0_u32;
-        let mut add = |sample: i32| {
-            hash = (hash ^ sample as u32).wrapping_mul(0x9e37_79b1);
-            hash ^= hash >> 15;
-        };
+        let north = index - stride;
+        let mut hash = 0;
         for plane in earlier {
-            [index, index - 1, index - stride].map(|place| add(plane.all()[place]));
+            add(&mut hash, plane.all()[index]);
         }
-        [index - 1, index - stride, index - stride - 1, index - stride + 1]
-            .map(|place| add(all[place]));
+        if earlier.is_empty() {
+            add(&mut hash, all[index - 1]);
+            add(&mut hash, all[north]);
+        }
+        let narrowest = hash;
+        for plane in earlier {
+            add(&mut hash, plane.all()[index - 1]);
+            add(&mut hash, plane.all()[north]);
+        }
+        for place in [index - 1, north, north - 1, north + 1] {
+            add(&mut hash, all[place]);
+        }
         let narrow = hash;
-        let mut add = |sample: i32| {
-            hash = (hash ^ sample as u32).wrapping_mul(0x9e37_79b1);
-            hash ^= hash >> 15;
-        };
-        [index - 2, index - 3, index - 2 * stride, index - 2 * stride - 1, index - stride - 2]
-            .map(|place| add(all[place]));
-        [hash, narrow].map(|hash| (hash >> (32 - ENTRY_BITS)) as usize)
+        for place in [index - 2, index - 3, north - stride, north - stride - 1, north - 2] {
+            add(&mut hash, all[place]);
+        }
+        let hashes = [hash, narrow, narrowest];
+        std::array::from_fn(|kind| {
+            (kind << ENTRY_BITS) + (hashes[kind] >> (32 - ENTRY_BITS)) as usize
+        })
     }
 
-    /// Codes whether the guess is right, if there is one, and returns it if it is.
+    /// Codes which guess is right, from the one on the widest surroundings on, and returns it; each
+    /// value is only guessed once.
     #[inline(always)]
     pub fn code(
         &mut self,
@@ -67,28 +81,33 @@ impl Guesses {
         surroundings: Surroundings,
         known: i32,
     ) -> Option<i32> {
-        let wide = self.memories[surroundings[0]];
-        let narrow = self.memories[(1 << ENTRY_BITS) + surroundings[1]];
-        let is_wide = wide.streak > 0;
-        let guess = if is_wide { wide } else { narrow };
-        if guess.streak == 0 {
-            return None;
+        let mut guessed = None;
+        let memories = surroundings.map(|place| self.memories[place]);
+        for (kind, memory) in memories.into_iter().enumerate() {
+            let before = &memories[..kind];
+            let wrong = before.iter().any(|m| m.streak > 0 && m.sample == memory.sample);
+            if memory.streak == 0 || wrong {
+                continue;
+            }
+            let class = kind << 4 | usize::from(memory.streak);
+            let trust = &mut self.trust[class << 4 | self.recent];
+            let sample = i32::from(memory.sample);
+            let right = coder.code((*trust).clamp(8, u16::MAX - 7).into(), sample == known);
+            let target = if right { i32::from(u16::MAX) } else { 0 };
+            *trust = (i32::from(*trust) + ((target - i32::from(*trust)) >> 5)) as u16;
+            if right {
+                guessed = Some(sample);
+                break;
+            }
         }
-        let class = usize::from(guess.streak) << 1 | usize::from(is_wide);
-        let trust = &mut self.trust[class << 4 | self.recent];
-        let sample = i32::from(guess.sample);
-        let right = coder.code((*trust).clamp(8, u16::MAX - 2).into(), sample == known);
-        let target = if right { i32::from(u16::MAX) } else { 0 };
-        *trust = (i32::from(*trust) + ((target - i32::from(*trust)) >> 5)) as u16;
-        self.recent = self.recent << 1 & 15 | usize::from(right);
-        right.then_some(sample)
+        self.recent = self.recent << 1 & 15 | usize::from(guessed.is_some());
+        guessed
     }
 
     /// Remembers what the sample is.
     #[inline(always)]
     pub fn learn(&mut self, surroundings: Surroundings, sample: i32) {
-        let places = [surroundings[0], (1 << ENTRY_BITS) + surroundings[1]];
-        for place in places {
+        for place in surroundings {
             let memory = &mut self.memories[place];
             if memory.streak > 0 && i32::from(memory.sample) == sample {
                 memory.streak = (memory.streak + 1).min(MAX_STREAK);
@@ -99,4 +118,11 @@ impl Guesses {
             }
         }
     }
+}
+
+/// Adds a sample to a hash.
+#[inline(always)]
+fn add(hash: &mut u32, sample: i32) {
+    *hash = (*hash ^ sample as u32).wrapping_mul(0x9e37_79b1);
+    *hash ^= *hash >> 15;
 }
