@@ -16,8 +16,11 @@ struct Memory {
     streak: u8,
 }
 
+/// Guesses that were right less often are not tried: a decision costs more than it says.
+const MIN_TRUST: u16 = 1 << 13;
+
 /// Kinds of surroundings, from wide to narrow.
-const KINDS: usize = 3;
+const KINDS: usize = 4;
 
 /// Memories of wide and narrow surroundings, and how far guesses can be trusted.
 pub struct Guesses {
@@ -55,18 +58,20 @@ impl Guesses {
             add(&mut hash, all[north]);
         }
         let narrowest = hash;
+        for place in [index - 1, north, north + 1] {
+            add(&mut hash, all[place]);
+        }
+        let narrower = hash;
+        add(&mut hash, all[north - 1]);
         for plane in earlier {
             add(&mut hash, plane.all()[index - 1]);
             add(&mut hash, plane.all()[north]);
-        }
-        for place in [index - 1, north, north - 1, north + 1] {
-            add(&mut hash, all[place]);
         }
         let narrow = hash;
         for place in [index - 2, index - 3, north - stride, north - stride - 1, north - 2] {
             add(&mut hash, all[place]);
         }
-        let hashes = [hash, narrow, narrowest];
+        let hashes = [hash, narrow, narrower, narrowest];
         std::array::from_fn(|kind| {
             (kind << ENTRY_BITS) + (hashes[kind] >> (32 - ENTRY_BITS)) as usize
         })
@@ -86,11 +91,11 @@ impl Guesses {
         for (kind, memory) in memories.into_iter().enumerate() {
             let before = &memories[..kind];
             let wrong = before.iter().any(|m| m.streak > 0 && m.sample == memory.sample);
-            if memory.streak == 0 || wrong {
-                continue;
-            }
             let class = kind << 4 | usize::from(memory.streak);
             let trust = &mut self.trust[class << 4 | self.recent];
+            if memory.streak == 0 || wrong || *trust < MIN_TRUST {
+                continue;
+            }
             let sample = i32::from(memory.sample);
             let right = coder.code((*trust).clamp(8, u16::MAX - 7).into(), sample == known);
             let target = if right { i32::from(u16::MAX) } else { 0 };
