@@ -4,6 +4,7 @@ use super::binary::Coder;
 use super::contexts::{BIASES, Earlier, SCALE_CONTEXTS, Situation, counted, exact};
 use super::counters::Counters;
 use super::experts::{EXPERTS, Each, Experts, FRACTION_BITS};
+use super::guess::Guesses;
 use super::history::History;
 use super::instructions::Instructions;
 use super::mixer::Mixer;
@@ -54,11 +55,13 @@ pub struct Model {
     biases: [Vec<i32>; 2],
     counters: Counters,
     mixer: Mixer,
+    guesses: Option<Guesses>,
 }
 
 impl Model {
-    /// A model of samples of 0 to `max` in rows of `width`, with so many channels before it.
-    pub fn new(width: usize, max: i32, earlier: usize) -> Self {
+    /// A model of samples of 0 to `max` in rows of `width`, with so many channels before it, which
+    /// guesses or does not.
+    pub fn new(width: usize, max: i32, earlier: usize, guesses: bool) -> Self {
         let shift = (max.ilog2() + 1).saturating_sub(8);
         let start = [[EXPERT_WEIGHT; EXPERTS], [COUNTER_WEIGHT; EXPERTS]];
         let errors = Errors { means: [1 << (ERROR_BITS + 2 + shift); EXPERTS], count: 0 };
@@ -71,6 +74,7 @@ impl Model {
             biases: [vec![0; BIASES], vec![0; BIASES]],
             counters: Counters::new(),
             mixer: Mixer::new(MIXER_SIZES, start),
+            guesses: guesses.then(Guesses::new),
         }
     }
 
@@ -86,11 +90,38 @@ impl Model {
             own.samples.open_row(y);
             own.residuals.open_row(y);
             for x in 0..own.samples.width() {
-                self.code_sample::<I>(own, earlier, coder, (x, y));
+                self.guess_or_code::<I>(own, earlier, coder, (x, y));
             }
             own.samples.close_row(y);
             own.residuals.close_row(y);
             self.history.next_row();
+        }
+    }
+
+    /// Codes a sample by a guess, where there is a right one, or else by the whole model.
+    #[inline(always)]
+    fn guess_or_code<I: Instructions>(
+        &mut self,
+        own: &mut Channel,
+        earlier: &Earlier,
+        coder: &mut impl Coder,
+        (x, y): (usize, usize),
+    ) {
+        let Some(guesses) = &mut self.guesses else {
+            return self.code_sample::<I>(own, earlier, coder, (x, y));
+        };
+        let index = own.samples.index(x, y);
+        let surroundings = guesses.look(&own.samples, &earlier.samples, index);
+        match guesses.code(coder, surroundings, own.samples.all()[index]) {
+            Some(sample) => {
+                own.samples.set(index, sample);
+                own.residuals.set(index, 0);
+                self.history.record_known(x);
+            }
+            None => self.code_sample::<I>(own, earlier, coder, (x, y)),
+        }
+        if let Some(guesses) = &mut self.guesses {
+            guesses.learn(surroundings, own.samples.all()[index]);
         }
     }
 

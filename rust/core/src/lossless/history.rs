@@ -39,6 +39,12 @@ impl History {
         self.rows[0][x + BORDER] = predictions.map(|prediction| (sample - prediction).abs());
     }
 
+    /// Records that a sample was known without predictions.
+    #[inline(always)]
+    pub fn record_known(&mut self, x: usize) {
+        self.rows[0][x + BORDER] = [0; 8];
+    }
+
     /// Begins the next row.
     pub fn next_row(&mut self) {
         self.rows.rotate_right(1);

@@ -5,9 +5,11 @@ mod channel;
 mod contexts;
 mod counters;
 mod experts;
+mod guess;
 mod history;
 mod instructions;
 mod least_squares;
+mod levels;
 mod mixer;
 mod planes;
 mod predictors;
@@ -18,6 +20,7 @@ mod walk;
 
 use crate::error::{Error, Result};
 use crate::kernels::Kernel;
+use tile::Size;
 
 /// Size and kind of a tile's samples, which lie `(height, width, channels)` in raster order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,9 +38,16 @@ pub struct Shape {
 /// Most pixels of a tile: 2^24.
 pub const MAX_PIXELS: u64 = 1 << 24;
 
-/// First byte of a tile: what follows.
+/// First byte of a tile: samples as they are, coded, coded as places among the values that occur,
+/// or pixels coded as places among the colours that occur.
 const RAW: u8 = 0;
 const MIXED: u8 = 1;
+const LEVELS: u8 = 2;
+const PALETTE: u8 = 3;
+
+/// A picture is taken for a drawing, at least on trial, where one pixel in so many equals its left
+/// neighbour.
+const DRAWN: usize = 4;
 
 impl Shape {
     /// Number of samples.
@@ -47,6 +57,16 @@ impl Shape {
 
     fn pixels(&self) -> usize {
         self.width as usize * self.height as usize
+    }
+
+    fn max(&self) -> u16 {
+        u16::MAX >> (16 - self.bits)
+    }
+
+    /// How samples up to `max` are coded, `channels` to a pixel.
+    fn size(&self, channels: usize, max: usize) -> Size {
+        let (width, height) = (self.width as usize, self.height as usize);
+        Size { width, height, channels, max: max.max(1) as u16 }
     }
 
     fn check(&self) -> Result<()> {
@@ -65,25 +85,100 @@ impl Shape {
 /// Encodes the samples of a tile, each below `2^bits`.
 pub fn encode_tile(samples: &[u16], shape: &Shape) -> Result<Vec<u8>> {
     shape.check()?;
-    let max = u32::from(u16::MAX) >> (16 - shape.bits);
-    if samples.len() != shape.samples() || samples.iter().any(|&sample| u32::from(sample) > max) {
+    if samples.len() != shape.samples() || samples.iter().any(|&sample| sample > shape.max()) {
         return Err(Error::InvalidInput(format!("these samples are not those of {shape:?}")));
     }
-    let mixed = tile::encode(samples, shape, Kernel::select()?);
-    Ok(if mixed.len() < raw::length(shape) {
-        [&[MIXED], &mixed[..]].concat()
+    let kernel = Kernel::select()?;
+    let plain = [&[RAW], &raw::encode(samples, shape)[..]].concat();
+    let smallest = candidates(samples, shape)
+        .into_iter()
+        .flat_map(|candidate| candidate.encode(kernel))
+        .min_by_key(Vec::len);
+    Ok(smallest.filter(|tile| tile.len() < plain.len()).unwrap_or(plain))
+}
+
+/// One way to code a tile.
+struct Candidate {
+    /// The bytes that say how.
+    head: Vec<u8>,
+    samples: Vec<u16>,
+    size: Size,
+}
+
+impl Candidate {
+    /// The tile, without and, if it looks drawn, with guesses.
+    fn encode(&self, kernel: Kernel) -> Vec<Vec<u8>> {
+        let pixels: Vec<_> = self.samples.chunks_exact(self.size.channels).collect();
+        let repeated = pixels.windows(2).filter(|pair| pair[0] == pair[1]).count();
+        let guesses: &[bool] = match repeated {
+            repeated if 2 * repeated > pixels.len() => &[true],
+            repeated if DRAWN * repeated > pixels.len() => &[false, true],
+            _ => &[false],
+        };
+        let encode = |&guesses: &bool| {
+            let body = tile::encode(&self.samples, &self.size, guesses, kernel);
+            [&self.head[..], &body].concat()
+        };
+        guesses.iter().map(encode).collect()
+    }
+}
+
+/// The ways to code a tile that are worth trying.
+fn candidates(samples: &[u16], shape: &Shape) -> Vec<Candidate> {
+    let channels = usize::from(shape.channels);
+    let mut candidates = Vec::new();
+    if channels > 1 {
+        if let Some((indices, colours)) = levels::palette(samples, channels) {
+            let count = colours.len() / channels;
+            let mut head = vec![PALETTE, (count - 1) as u8];
+            head.extend(colours.iter().flat_map(|colour| colour.to_le_bytes()));
+            let size = shape.size(1, count - 1);
+            candidates.push(Candidate { head, samples: indices, size });
+        }
+    }
+    let (places, levels) = levels::levels(samples);
+    let few = levels.len() <= usize::from(shape.max()) / 2 && 4 * levels.len() < samples.len();
+    candidates.push(if few {
+        let head = [&[LEVELS], &levels::write_levels(&levels)[..]].concat();
+        Candidate { head, samples: places, size: shape.size(channels, levels.len() - 1) }
     } else {
-        [&[RAW], &raw::encode(samples, shape)[..]].concat()
-    })
+        let size = shape.size(channels, shape.max().into());
+        Candidate { head: vec![MIXED], samples: samples.to_vec(), size }
+    });
+    candidates
 }
 
 /// Decodes the samples of a tile. Damage is an error, or else shows in the samples.
 pub fn decode_tile(bytes: &[u8], shape: &Shape) -> Result<Vec<u16>> {
     shape.check()?;
-    match bytes.split_first() {
-        None => Err(Error::Truncated { what: "lossless tile" }),
-        Some((&RAW, samples)) => raw::decode(samples, shape),
-        Some((&MIXED, channels)) => tile::decode(channels, shape, Kernel::select()?),
-        Some(_) => Err(Error::Corrupted { what: "unknown mode of a lossless tile" }),
+    let channels = usize::from(shape.channels);
+    let (&mode, mut bytes) =
+        bytes.split_first().ok_or(Error::Truncated { what: "lossless tile" })?;
+    match mode {
+        RAW => raw::decode(bytes, shape),
+        MIXED => {
+            let size = shape.size(channels, shape.max().into());
+            tile::decode(bytes, &size, Kernel::select()?)
+        }
+        LEVELS => {
+            let levels = levels::read_levels(&mut bytes, shape.max())?;
+            let size = shape.size(channels, levels.len() - 1);
+            let places = tile::decode(bytes, &size, Kernel::select()?)?;
+            places.into_iter().map(|place| levels::entry(&levels, place)).collect()
+        }
+        PALETTE => {
+            let colours = levels::read_palette(&mut bytes, channels, shape.max())?;
+            let size = shape.size(1, colours.len() / channels - 1);
+            let indices = tile::decode(bytes, &size, Kernel::select()?)?;
+            let mut samples = Vec::with_capacity(shape.samples());
+            for index in indices {
+                for channel in 0..channels as u16 {
+                    let place = index * channels as u16 + channel;
+                    samples.push(levels::entry(&colours, place)?);
+                }
+            }
+            Ok(samples)
+        }
+        _ => Err(Error::Corrupted { what: "unknown mode of a lossless tile" }),
     }
 }

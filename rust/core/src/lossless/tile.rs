@@ -1,6 +1,5 @@
 //! A tile as channels, one stream of decisions each.
 
-use super::Shape;
 use super::binary::{Coder, Decoder, Encoder};
 use super::channel::{Channel, Model};
 use super::contexts::Earlier;
@@ -9,21 +8,62 @@ use super::planes::Plane;
 use crate::error::{Error, Result};
 use crate::kernels::Kernel;
 
-/// Channels in the order of coding: alpha, which says where colours matter, then green, which says
-/// most about the others.
-fn order(channels: u8) -> &'static [usize] {
-    match channels {
-        1 => &[0],
-        2 => &[1, 0],
-        3 => &[1, 0, 2],
-        _ => &[3, 1, 0, 2],
+/// Samples that are coded together.
+#[derive(Debug, Clone, Copy)]
+pub struct Size {
+    /// Pixels in a row.
+    pub width: usize,
+    /// Rows.
+    pub height: usize,
+    /// Samples of a pixel, 1 to 4.
+    pub channels: usize,
+    /// Largest sample, 1 or more.
+    pub max: u16,
+}
+
+impl Size {
+    fn samples(&self) -> usize {
+        self.width * self.height * self.channels
+    }
+
+    /// Channels in the order of coding: alpha, which says where colours matter, then green, which
+    /// says most about the others.
+    fn order(&self) -> &'static [usize] {
+        match self.channels {
+            1 => &[0],
+            2 => &[1, 0],
+            3 => &[1, 0, 2],
+            _ => &[3, 1, 0, 2],
+        }
+    }
+
+    /// A channel before it is coded.
+    fn unknown(&self) -> Channel {
+        let half = (i32::from(self.max) + 1) / 2;
+        Channel {
+            samples: Plane::new(self.width, self.height, half),
+            residuals: Plane::new(self.width, self.height, 0),
+        }
     }
 }
 
+/// First byte of a channel: its samples are those of a stream, without or with guesses, all equal a
+/// value that follows, or are those of the channel before it.
+const STREAM: u8 = 0;
+const GUESSED: u8 = 1;
+const CONSTANT: u8 = 2;
+const SAME: u8 = 3;
+
 impl Earlier {
-    fn code(&mut self, shape: &Shape, own: &mut Channel, kernel: Kernel, coder: &mut impl Coder) {
-        let max = i32::from(u16::MAX >> (16 - shape.bits));
-        let mut model = Model::new(shape.width as usize, max, self.samples.len());
+    fn code(
+        &mut self,
+        size: &Size,
+        own: &mut Channel,
+        guesses: bool,
+        kernel: Kernel,
+        coder: &mut impl Coder,
+    ) {
+        let mut model = Model::new(size.width, size.max.into(), self.samples.len(), guesses);
         instructions::code(kernel, &mut model, own, self, coder);
     }
 
@@ -33,23 +73,11 @@ impl Earlier {
     }
 }
 
-fn unknown(shape: &Shape) -> Channel {
-    let (width, height) = (shape.width as usize, shape.height as usize);
-    let half = 1 << (shape.bits - 1);
-    Channel { samples: Plane::new(width, height, half), residuals: Plane::new(width, height, 0) }
-}
-
-/// First byte of a channel: its samples are those of a stream, all equal a value that follows, or
-/// are those of the channel before it.
-const STREAM: u8 = 0;
-const CONSTANT: u8 = 1;
-const SAME: u8 = 2;
-
 /// Encodes all channels, each stream with its length before it, save one in the last channel.
-pub fn encode(samples: &[u16], shape: &Shape, kernel: Kernel) -> Vec<u8> {
+pub fn encode(samples: &[u16], size: &Size, guesses: bool, kernel: Kernel) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut earlier = Earlier::default();
-    let order = order(shape.channels);
+    let order = size.order();
     for (place, &channel) in order.iter().enumerate() {
         let values = || samples[channel..].iter().step_by(order.len());
         let first = samples[channel];
@@ -59,12 +87,12 @@ pub fn encode(samples: &[u16], shape: &Shape, kernel: Kernel) -> Vec<u8> {
             bytes.push(CONSTANT);
             bytes.extend(first.to_le_bytes());
         } else {
-            let mut own = unknown(shape);
+            let mut own = size.unknown();
             own.samples.fill(values().copied());
             let mut coder = Encoder::new();
-            earlier.code(shape, &mut own, kernel, &mut coder);
+            earlier.code(size, &mut own, guesses, kernel, &mut coder);
             let stream = coder.finish();
-            bytes.push(STREAM);
+            bytes.push(if guesses { GUESSED } else { STREAM });
             if place + 1 < order.len() {
                 bytes.extend((stream.len() as u32).to_le_bytes());
             }
@@ -76,37 +104,32 @@ pub fn encode(samples: &[u16], shape: &Shape, kernel: Kernel) -> Vec<u8> {
 }
 
 /// Decodes what [`encode`] returns.
-pub fn decode(mut bytes: &[u8], shape: &Shape, kernel: Kernel) -> Result<Vec<u16>> {
-    let mut samples = vec![0; shape.samples()];
+pub fn decode(mut bytes: &[u8], size: &Size, kernel: Kernel) -> Result<Vec<u16>> {
+    let mut samples = vec![0; size.samples()];
     let mut earlier = Earlier::default();
-    let order = order(shape.channels);
+    let order = size.order();
     for (place, &channel) in order.iter().enumerate() {
-        match take::<1>(&mut bytes)? {
-            [STREAM] => {
+        let [kind] = take(&mut bytes)?;
+        match kind {
+            STREAM | GUESSED => {
                 let last = place + 1 == order.len();
-                let length =
-                    if last { bytes.len() } else { u32::from_le_bytes(take(&mut bytes)?) as usize };
-                let (stream, rest) = bytes.split_at_checked(length).ok_or(TRUNCATED)?;
-                bytes = rest;
-                let mut own = unknown(shape);
-                earlier.code(shape, &mut own, kernel, &mut Decoder::new(stream));
+                let stream = take_stream(&mut bytes, last)?;
+                let mut own = size.unknown();
+                let guesses = kind == GUESSED;
+                earlier.code(size, &mut own, guesses, kernel, &mut Decoder::new(stream));
                 let values = samples[channel..].iter_mut().step_by(order.len());
                 values.zip(own.samples.values()).for_each(|(value, sample)| *value = sample);
                 earlier.push(own);
             }
-            [CONSTANT] => {
+            CONSTANT => {
                 let constant = u16::from_le_bytes(take(&mut bytes)?);
-                if constant > u16::MAX >> (16 - shape.bits) {
-                    return Err(Error::Corrupted {
-                        what: "a sample of a lossless tile beyond its range",
-                    });
+                if constant > size.max {
+                    return Err(Error::Corrupted { what: "a sample beyond its range" });
                 }
-                samples[channel..]
-                    .iter_mut()
-                    .step_by(order.len())
-                    .for_each(|value| *value = constant);
+                let values = samples[channel..].iter_mut().step_by(order.len());
+                values.for_each(|value| *value = constant);
             }
-            [SAME] if place > 0 => {
+            SAME if place > 0 => {
                 for pixel in samples.chunks_exact_mut(order.len()) {
                     pixel[channel] = pixel[order[place - 1]];
                 }
@@ -118,6 +141,14 @@ pub fn decode(mut bytes: &[u8], shape: &Shape, kernel: Kernel) -> Result<Vec<u16
 }
 
 const TRUNCATED: Error = Error::Truncated { what: "lossless channel" };
+
+/// Takes all bytes for the last stream, else as many as the four bytes before it say.
+fn take_stream<'a>(bytes: &mut &'a [u8], last: bool) -> Result<&'a [u8]> {
+    let length = if last { bytes.len() } else { u32::from_le_bytes(take(bytes)?) as usize };
+    let (stream, rest) = bytes.split_at_checked(length).ok_or(TRUNCATED)?;
+    *bytes = rest;
+    Ok(stream)
+}
 
 fn take<const N: usize>(bytes: &mut &[u8]) -> Result<[u8; N]> {
     let (taken, rest) = bytes.split_first_chunk().ok_or(TRUNCATED)?;
