@@ -16,8 +16,9 @@ use vqcodec_core::{Error, Limits};
 /// A file of one or two levels, with payloads that a seed chooses.
 fn file(width: u32, seed: u8, version: u8, alpha: bool) -> Vec<u8> {
     let level = |stride_log2, tile_log2| Level { stride_log2, tile_log2 };
-    let levels = if seed % 2 == 0 { vec![level(4, 6)] } else { vec![level(5, 1), level(4, 2)] };
-    let (gray, model) = (seed % 3 == 0, ModelId(*b"abcdefgh"));
+    let levels =
+        if seed.is_multiple_of(2) { vec![level(4, 6)] } else { vec![level(5, 1), level(4, 2)] };
+    let (gray, model) = (seed.is_multiple_of(3), ModelId(*b"abcdefgh"));
     let exact = (version > CODES_VERSION).then_some(Exact {
         channels: if gray { 1 } else { 3 },
         bits: 8,
@@ -50,8 +51,8 @@ fn block(records: &[Owned], skipped: usize) -> Vec<u8> {
 
 fn sample() -> Vec<Owned> {
     let record = |number: u8| {
-        let name = (number % 3 != 0).then(|| format!("class/é{number}.png"));
-        let label = (number % 4 != 0).then_some(i32::from(number) - 5);
+        let name = (!number.is_multiple_of(3)).then(|| format!("class/é{number}.png"));
+        let label = (!number.is_multiple_of(4)).then_some(i32::from(number) - 5);
         let extra = vec![number; usize::from(number % 5)];
         (
             file(30 + u32::from(number % 2), number, 1 + number % VERSION, number == 7),
