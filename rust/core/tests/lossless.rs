@@ -148,3 +148,34 @@ fn wrong_arguments_are_refused() {
     let huge = Shape { width: u32::MAX, height: u32::MAX, ..shape };
     assert!(matches!(decode_tile(&[1], &huge), Err(Error::OverLimit { .. })));
 }
+
+/// Tiles of the format, and what they hold: a change of one byte needs another mode.
+fn golden() -> [(&'static str, &'static [u8], Shape, Content); 5] {
+    let shape = |width, height, channels, bits| Shape { width, height, channels, bits };
+    macro_rules! vector {
+        ($name:literal) => {
+            ($name, &include_bytes!(concat!("vectors/", $name))[..])
+        };
+    }
+    let tile = |(name, bytes), shape, content| (name, bytes, shape, content);
+    [
+        tile(vector!("lossless-rgb.bin"), shape(24, 20, 3, 8), Content::Texture),
+        tile(vector!("lossless-alpha16.bin"), shape(12, 15, 4, 16), Content::Gradient),
+        tile(vector!("lossless-levels.bin"), shape(16, 16, 1, 12), Content::FewLevels),
+        tile(vector!("lossless-palette.bin"), shape(20, 20, 3, 8), Content::Extremes),
+        tile(vector!("lossless-raw.bin"), shape(5, 3, 2, 5), Content::Noise),
+    ]
+}
+
+#[test]
+fn golden_vectors() {
+    for (name, bytes, shape, content) in golden() {
+        let samples = draw(&shape, content, 7);
+        if std::env::var_os("WRITE_VECTORS").is_some() {
+            let path = format!("{}/tests/vectors/{name}", env!("CARGO_MANIFEST_DIR"));
+            std::fs::write(path, encode_tile(&samples, &shape).unwrap()).unwrap();
+        }
+        assert_eq!(encode_tile(&samples, &shape).unwrap(), bytes, "{name}");
+        assert_eq!(decode_tile(bytes, &shape).unwrap(), samples, "{name}");
+    }
+}
