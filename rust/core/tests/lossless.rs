@@ -159,8 +159,8 @@ fn golden() -> [(&'static str, &'static [u8], Shape, Content); 5] {
     }
     let tile = |(name, bytes), shape, content| (name, bytes, shape, content);
     [
-        tile(vector!("lossless-rgb.bin"), shape(24, 20, 3, 8), Content::Texture),
-        tile(vector!("lossless-alpha16.bin"), shape(12, 15, 4, 16), Content::Gradient),
+        tile(vector!("lossless-rgb.bin"), shape(24, 20, 3, 8), Content::Gradient),
+        tile(vector!("lossless-alpha16.bin"), shape(12, 15, 4, 16), Content::Texture),
         tile(vector!("lossless-levels.bin"), shape(16, 16, 1, 12), Content::FewLevels),
         tile(vector!("lossless-palette.bin"), shape(20, 20, 3, 8), Content::Extremes),
         tile(vector!("lossless-raw.bin"), shape(5, 3, 2, 5), Content::Noise),
@@ -174,6 +174,7 @@ fn golden_vectors() {
         if std::env::var_os("WRITE_VECTORS").is_some() {
             let path = format!("{}/tests/vectors/{name}", env!("CARGO_MANIFEST_DIR"));
             std::fs::write(path, encode_tile(&samples, &shape).unwrap()).unwrap();
+            continue;
         }
         assert_eq!(encode_tile(&samples, &shape).unwrap(), bytes, "{name}");
         assert_eq!(decode_tile(bytes, &shape).unwrap(), samples, "{name}");
