@@ -34,7 +34,6 @@ pub mod latents;
 pub mod lengths;
 pub mod limits;
 pub mod logistic;
-#[allow(missing_docs)]
 pub mod lossless;
 pub mod model;
 pub mod network;

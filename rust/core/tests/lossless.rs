@@ -14,6 +14,7 @@ enum Content {
     Gradient,
     Extremes,
     FewLevels,
+    Colours,
     Texture,
 }
 
@@ -42,6 +43,10 @@ fn draw(shape: &Shape, content: Content, seed: u64) -> Vec<u16> {
                     Content::Gradient => (3 * x + 2 * y + 50 * channel) * max / 255,
                     Content::Extremes => (x + y + random.below(20) / 19) % 2 * max,
                     Content::FewLevels => random.below(5) * (max / 5),
+                    Content::Colours => {
+                        let colour = (x * x + 3 * y * y) % 11;
+                        (colour * 97 + channel * 61 + colour * channel * 29) % (max + 1)
+                    }
                     Content::Texture => {
                         flat / 2 + (x * y + channel * x) % 7 * max / 40 + random.below(3)
                     }
@@ -71,6 +76,7 @@ fn contents() -> impl Strategy<Value = Content> {
         Just(Content::Gradient),
         Just(Content::Extremes),
         Just(Content::FewLevels),
+        Just(Content::Colours),
         Just(Content::Texture),
     ]
 }
@@ -147,4 +153,36 @@ fn wrong_arguments_are_refused() {
     }
     let huge = Shape { width: u32::MAX, height: u32::MAX, ..shape };
     assert!(matches!(decode_tile(&[1], &huge), Err(Error::OverLimit { .. })));
+}
+
+/// Tiles of the format, and what they hold: a change of one byte needs another mode.
+fn golden() -> [(&'static str, &'static [u8], Shape, Content); 5] {
+    let shape = |width, height, channels, bits| Shape { width, height, channels, bits };
+    macro_rules! vector {
+        ($name:literal) => {
+            ($name, &include_bytes!(concat!("vectors/", $name))[..])
+        };
+    }
+    let tile = |(name, bytes), shape, content| (name, bytes, shape, content);
+    [
+        tile(vector!("lossless-rgb.bin"), shape(24, 20, 3, 8), Content::Gradient),
+        tile(vector!("lossless-alpha16.bin"), shape(12, 15, 4, 16), Content::Texture),
+        tile(vector!("lossless-levels.bin"), shape(16, 16, 1, 12), Content::FewLevels),
+        tile(vector!("lossless-palette.bin"), shape(20, 20, 3, 8), Content::Colours),
+        tile(vector!("lossless-raw.bin"), shape(5, 3, 2, 5), Content::Noise),
+    ]
+}
+
+#[test]
+fn golden_vectors() {
+    for (name, bytes, shape, content) in golden() {
+        let samples = draw(&shape, content, 7);
+        if std::env::var_os("WRITE_VECTORS").is_some() {
+            let path = format!("{}/tests/vectors/{name}", env!("CARGO_MANIFEST_DIR"));
+            std::fs::write(path, encode_tile(&samples, &shape).unwrap()).unwrap();
+            continue;
+        }
+        assert_eq!(encode_tile(&samples, &shape).unwrap(), bytes, "{name}");
+        assert_eq!(decode_tile(bytes, &shape).unwrap(), samples, "{name}");
+    }
 }

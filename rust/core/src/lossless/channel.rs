@@ -9,7 +9,7 @@ use super::history::History;
 use super::instructions::Instructions;
 use super::mixer::Mixer;
 use super::planes::Plane;
-use super::predictors::Predictors;
+use super::predictors::{IMPORTANCE_BITS, Predictors};
 use super::tables::octaves;
 use super::walk::{MIXER_SIZES, Walk};
 
@@ -181,7 +181,8 @@ impl Model {
         for (table, place) in self.biases.iter_mut().zip(biases) {
             table[place] += (((fine - blend) << BIAS_BITS) - table[place]) >> 6;
         }
-        let importance = (1500 / ((nearby.energy() as i32 >> self.shift) + 16)).clamp(1, 32);
+        let importance =
+            (1500 / ((nearby.energy() as i32 >> self.shift) + 16)).clamp(1, 1 << IMPORTANCE_BITS);
         self.predictors.learn::<I>(&around, x, y, sample, importance);
     }
 }

@@ -136,7 +136,7 @@ impl Situation {
 #[inline(always)]
 pub fn exact(around: &Neighbourhood, earlier: &[Plane], index: usize) -> [(u32, i32); EXACT] {
     let [w, n, ..] = around.near;
-    let pair = |a: i32, b: i32| (a * 65_537 + b) as u32;
+    let pair = |a: i32, b: i32| (a as u32) << 16 ^ b as u32;
     match earlier {
         [] => [(pair(w, n), 0), (0, 0), ((w - n) as u32, w), (pair(w, 1), 0)],
         [before] => {

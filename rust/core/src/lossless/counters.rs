@@ -114,7 +114,8 @@ impl Counters {
                 let (context, base) = contexts.exact[i - RELATIVE];
                 let value = node.value - base;
                 let context = context.wrapping_mul(0x2545_f491);
-                let context = context.wrapping_add((value >> 2) as u32 * 32 + node.step as u32);
+                let context =
+                    context.wrapping_add(((value >> 2) as u32).wrapping_mul(32) + node.step as u32);
                 let line = ((i - RELATIVE) << EXACT_BITS) + hash(context, EXACT_BITS);
                 (RELATIVE_LINES + line, (value & 3) as usize * 4 + node.kind as usize)
             }

@@ -132,3 +132,48 @@ mod x86 {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lossless::least_squares::INPUTS;
+    use proptest::prelude::*;
+
+    type Apply = fn(&mut Sums, &Pairs, &Factors, u32);
+
+    /// All twins of [`accumulate`] that run here.
+    fn twins() -> Vec<(&'static str, Apply)> {
+        let mut twins: Vec<(_, Apply)> = vec![("scalar", Scalar::accumulate)];
+        #[cfg(target_arch = "x86_64")]
+        for kernel in Kernel::available() {
+            match kernel.name() {
+                "avx512" => twins.push(("avx512", x86::Avx512::accumulate)),
+                "avx2" => twins.push(("avx2", x86::Avx2::accumulate)),
+                _ => {}
+            }
+        }
+        twins
+    }
+
+    proptest! {
+        #[test]
+        fn twins_are_equal(
+            sums in prop::collection::vec(any::<i32>(), INPUTS * (INPUTS + 1)),
+            features in prop::collection::vec(-255..=255_i32, 2 * INPUTS),
+            factors in prop::collection::vec(prop_oneof![-8160..=8160_i32, Just(8160)], 2 * INPUTS + 2),
+            decay in 1..15_u32,
+        ) {
+            let pair = |all: &[i32], i: usize| all[2 * i] << 16 | all[2 * i + 1] & 0xffff;
+            let features = std::array::from_fn(|i| pair(&features, i));
+            let factors = std::array::from_fn(|i| pair(&factors, i));
+            let start: Sums = std::array::from_fn(|i| std::array::from_fn(|j| sums[i * INPUTS + j]));
+            let mut expected = start;
+            accumulate(&mut expected, &features, &factors, decay);
+            for (name, twin) in twins() {
+                let mut sums = start;
+                twin(&mut sums, &features, &factors, decay);
+                prop_assert!(sums == expected, "{}", name);
+            }
+        }
+    }
+}

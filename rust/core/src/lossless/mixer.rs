@@ -57,9 +57,9 @@ impl Mixer {
     pub fn mix(&self, logits: &Logits, selection: &Selection) -> i32 {
         let [a, b, c, d] = self.selected(selection);
         let mut sum = 0;
-        for i in 0..SOURCES {
+        for (i, logit) in logits.iter().enumerate() {
             let weight = a.weights[i] + b.weights[i] + c.weights[i] + d.weights[i];
-            sum += (weight * logits[i]) >> DROPPED_BITS;
+            sum += (weight * logit) >> DROPPED_BITS;
         }
         (sum >> (WEIGHT_BITS - DROPPED_BITS)).clamp(-MAX_LOGIT, MAX_LOGIT)
     }

@@ -1,4 +1,4 @@
-//! Lossless coding of the samples of one tile.
+#![doc = include_str!("FORMAT.md")]
 
 mod binary;
 mod channel;
@@ -127,14 +127,14 @@ impl Candidate {
 fn candidates(samples: &[u16], shape: &Shape) -> Vec<Candidate> {
     let channels = usize::from(shape.channels);
     let mut candidates = Vec::new();
-    if channels > 1 {
-        if let Some((indices, colours)) = levels::palette(samples, channels) {
-            let count = colours.len() / channels;
-            let mut head = vec![PALETTE, (count - 1) as u8];
-            head.extend(colours.iter().flat_map(|colour| colour.to_le_bytes()));
-            let size = shape.size(1, count - 1);
-            candidates.push(Candidate { head, samples: indices, size });
-        }
+    if channels > 1
+        && let Some((indices, colours)) = levels::palette(samples, channels)
+    {
+        let count = colours.len() / channels;
+        let mut head = vec![PALETTE, (count - 1) as u8];
+        head.extend(colours.iter().flat_map(|colour| colour.to_le_bytes()));
+        let size = shape.size(1, count - 1);
+        candidates.push(Candidate { head, samples: indices, size });
     }
     let (places, levels) = levels::levels(samples);
     let few = levels.len() <= usize::from(shape.max()) / 2 && 4 * levels.len() < samples.len();
@@ -180,5 +180,26 @@ pub fn decode_tile(bytes: &[u8], shape: &Shape) -> Result<Vec<u16>> {
             Ok(samples)
         }
         _ => Err(Error::Corrupted { what: "unknown mode of a lossless tile" }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_kernels_write_the_same_bytes() {
+        let size = Size { width: 33, height: 21, channels: 3, max: 1023 };
+        let sample = |i: usize| (i * i / 7 % 90 + i / 63 * 9) as u16;
+        let samples: Vec<_> = (0..33 * 21 * 3).map(sample).collect();
+        for guesses in [false, true] {
+            let tiles: Vec<_> = Kernel::available()
+                .map(|kernel| tile::encode(&samples, &size, guesses, kernel))
+                .collect();
+            assert!(tiles.iter().all(|tile| *tile == tiles[0]));
+            for kernel in Kernel::available() {
+                assert_eq!(tile::decode(&tiles[0], &size, kernel).unwrap(), samples);
+            }
+        }
     }
 }

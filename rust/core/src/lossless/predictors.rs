@@ -2,7 +2,7 @@
 
 use super::experts::FRACTION_BITS;
 use super::instructions::Instructions;
-use super::least_squares::{INPUTS, Inputs, LeastSquares, MAX_FEATURE, WEIGHT_BITS};
+use super::least_squares::{INPUTS, Inputs, LeastSquares, MAX_FEATURE, SUM_BITS, WEIGHT_BITS};
 use super::planes::Plane;
 
 /// Number of predictions.
@@ -48,6 +48,11 @@ const LOCAL_MEMORY: u32 = 7;
 const LOCAL_RIDGE: i32 = 15_000;
 const FAST_MEMORY: u32 = 6;
 const FAST_RIDGE: i32 = 5_000;
+
+const _: () = assert!(SLOW_MEMORY + IMPORTANCE_BITS <= SUM_BITS);
+
+/// Bits of the largest importance of a sample.
+pub const IMPORTANCE_BITS: u32 = 5;
 
 /// Steps of coordinate descent for each sample.
 const DESCENTS: usize = 2;

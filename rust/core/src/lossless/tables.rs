@@ -193,7 +193,7 @@ const fn growth(distance: u128) -> i16 {
     // e^d - 1 = d + d^2 / 2 + d^3 / 6 + ...
     let (mut sum, mut term, mut order) = (0, ONE, 1);
     while order < 48 {
-        term = ((term >> 20) * (distance >> 20) >> 20) / order;
+        term = (((term >> 20) * (distance >> 20)) >> 20) / order;
         sum += term;
         order += 1;
     }
