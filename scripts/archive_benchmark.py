@@ -148,7 +148,7 @@ def cpu_seconds() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def read_rates(datasets: dict[str, Dataset[Any]], reads: int, repeats: int) -> dict[str, dict[str, float]]:
+def read_rates(datasets: dict[str, Dataset[Any]], reads: int, batch: int, repeats: int) -> dict[str, dict[str, float]]:
     """Images a second by form and number of workers: the best of several rounds, in each of which all take turns.
 
     Without workers also the processor time of an image in microseconds, which other programs disturb less.
@@ -159,16 +159,15 @@ def read_rates(datasets: dict[str, Dataset[Any]], reads: int, repeats: int) -> d
             for name, dataset in datasets.items():
                 count = len(dataset)  # type: ignore[arg-type]
                 order = np.random.default_rng(turn).permutation(count)[:reads].tolist()
-                loader = DataLoader(Subset(dataset, order), batch_size=128, num_workers=workers)
-                iterator = iter(loader)
-                seen = len(next(iterator)[1])  # workers have started
+                # From before the workers start: what they have ready when the first batch comes would count double.
                 begun, used = time.perf_counter(), cpu_seconds()
-                rest = sum(len(labels) for _, labels in iterator)
-                rate = rest / (time.perf_counter() - begun)
+                loader = DataLoader(Subset(dataset, order), batch_size=batch, num_workers=workers)
+                seen = sum(len(labels) for _, labels in loader)
+                rate = seen / (time.perf_counter() - begun)
+                assert seen == len(order)
                 if workers == 0:
-                    cost = 1e6 * (cpu_seconds() - used) / rest
+                    cost = 1e6 * (cpu_seconds() - used) / seen
                     best[name]["cpu_us"] = min(best[name].get("cpu_us", np.inf), cost)
-                assert seen + rest == len(order)
                 best[name][str(workers)] = max(best[name].get(str(workers), 0.0), rate)
                 print(f"  {name}, {workers} workers: {rate:.0f} a second", file=sys.stderr, flush=True)
     return best
@@ -205,6 +204,7 @@ def compare(images: Set, folder: Path, arguments: argparse.Namespace) -> dict[st
     rows: dict[str, dict[str, Any]] = {}
     datasets: dict[str, Dataset[Any]] = {}
     count = len(images.images)
+    batch = 128 if images.images.shape[1] < 64 else 16
     folder = folder / images.name
     folder.mkdir()
     archive = folder / "a.vqa"
@@ -234,7 +234,7 @@ def compare(images: Set, folder: Path, arguments: argparse.Namespace) -> dict[st
         write_tar(tar, root)
         rows[f"{form.name}, tar"] = {"bytes": size_of(tar)}
         datasets[f"{form.name}, tar"] = TarDataset(tar)
-    for name, rates in read_rates(datasets, arguments.reads, arguments.repeats).items():
+    for name, rates in read_rates(datasets, arguments.reads, batch, arguments.repeats).items():
         rows.setdefault(name, {})["read_a_second"] = rates
     settings = {"quality": arguments.quality, "effort": arguments.effort, "reads": arguments.reads}
     found = {"name": images.name, "count": count, "shape": list(images.images.shape[1:])}
