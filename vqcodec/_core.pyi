@@ -216,7 +216,7 @@ def write_exact(
 
 def read_exact(
     data: bytes, max_pixels: int = 178_956_970, threads: int = 0
-) -> tuple[bytearray, tuple[int, int, int], int]:
+) -> tuple[tuple[bytearray, tuple[int, int, int]], int]:
     """Mirror of `write_exact`: the samples, their shape and bits; above 8 bits a sample is two bytes, low first."""
 
 def read_metadata(data: bytes, max_pixels: int = 178_956_970) -> bytes | None:

@@ -85,7 +85,7 @@ def decode_exact(data: bytes, *, max_pixels: int = MAX_PIXELS, threads: int = 0)
     if header.exact is None:
         raise InvalidInputError("the file holds no exact samples")
     check_size(header.height, header.width, max_pixels)
-    samples, shape, bits = _core.read_exact(data, max_pixels, threads)
+    (samples, shape), bits = _core.read_exact(data, max_pixels, threads)
     kind = np.dtype(np.uint8) if bits <= 8 else np.dtype("<u2")
     metadata = metadata_from_bytes(_core.read_metadata(data, max_pixels))
     return ExactPicture(np.frombuffer(samples, kind).reshape(shape), bits, metadata)

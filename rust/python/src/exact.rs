@@ -32,6 +32,9 @@ pub fn write_exact<'py>(
     Ok(PyBytes::new(py, &written.map_err(to_python)?))
 }
 
+/// Samples and their shape.
+type Decoded<'py> = (Bound<'py, PyByteArray>, (u32, u32, u8));
+
 /// See `_core.pyi`.
 #[pyfunction]
 #[pyo3(signature = (data, max_pixels = 178_956_970, threads = 0))]
@@ -40,11 +43,12 @@ pub fn read_exact<'py>(
     data: &[u8],
     max_pixels: u64,
     threads: i64,
-) -> PyResult<(Bound<'py, PyByteArray>, (u32, u32, u8), u8)> {
+) -> PyResult<(Decoded<'py>, u8)> {
     let (limits, threads) = (Limits::with_max_pixels(max_pixels), thread_count(threads)?);
     let picture = py.detach(|| exact::read_file(data, &limits, threads)).map_err(to_python)?;
     let Samples { width, height, channels, bits, .. } = picture;
-    Ok((PyByteArray::new(py, &picture.to_bytes()), (height, width, channels), bits))
+    let samples = PyByteArray::new(py, &picture.to_bytes());
+    Ok(((samples, (height, width, channels)), bits))
 }
 
 /// See `_core.pyi`.
