@@ -63,6 +63,10 @@ def test_limits_of_the_target() -> None:
         largest_within(Rising(500, 1.03), POSITIONS, 499)
     with pytest.raises(InvalidInputError, match="smallest file takes 500"):
         largest_within(Rising(500, 1.03), 1, 499)
+    assert 475 <= len(searched_within(Rising(500, 1.03, 0.95), POSITIONS, 490, 1).data) <= 490  # by the search alone
+    for target, effort in ((490, 0), (470, 1)):
+        with pytest.raises(InvalidInputError, match="smallest file takes 500"):
+            searched_within(Rising(500, 1.03, 0.95), POSITIONS, target, effort)
 
 
 def test_a_real_photo(photo: np.ndarray) -> None:

@@ -72,7 +72,11 @@ def searched_within(
     def plain(position: int, dead_zone: int) -> Attempt:
         return attempt(position, dead_zone, 0)
 
-    start = largest_within(plain, positions, target_bytes)
+    too_small: InvalidInputError | None = None
+    try:
+        start = largest_within(plain, positions, target_bytes)
+    except InvalidInputError as error:
+        start, too_small = plain(0, 0), error  # a search may bring it down yet
     searched: list[Attempt] = []
     for _ in range(SEARCHES if effort else 0):
         found = attempt(start.position, start.dead_zone, effort)
@@ -86,4 +90,6 @@ def searched_within(
             start = largest_within(plain, positions, aim)
         except InvalidInputError:  # no plain file is so small
             break
+    if too_small and not searched:
+        raise too_small
     return max(searched or [start], key=lambda one: len(one.data))
