@@ -109,7 +109,6 @@ def test_usage_errors_end_with_status_2(run: Run, arguments: str) -> None:
     [
         "encode",
         "encode a.png --target-rate 0.3",
-        "encode a.png --lossless",
         "encode a.png --effort 3",
         "encode a.png --device tpu",
         "encode a.png -j -1",

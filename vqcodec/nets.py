@@ -41,6 +41,11 @@ def clipped_relu(x: Tensor) -> Tensor:
     return torch.clamp(x, 0.0, HIDDEN_LIMIT)
 
 
+def clipped(x: Tensor) -> Tensor:
+    """Activations as the trunk holds them."""
+    return torch.clamp(x, -TRUNK_LIMIT, TRUNK_LIMIT)
+
+
 class ResidualBlock(nn.Module):
     """x + 1x1(ReLU(3x3(x))): dense, because dense blocks train three times faster than depthwise ones."""
 
@@ -50,7 +55,7 @@ class ResidualBlock(nn.Module):
         self.mix = nn.Conv2d(width, width, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.clamp(x + self.mix(clipped_relu(self.spatial(x))), -TRUNK_LIMIT, TRUNK_LIMIT)
+        return clipped(x + self.mix(clipped_relu(self.spatial(x))))
 
 
 def residual_blocks(width: int, count: int) -> nn.Sequential:
@@ -84,8 +89,9 @@ class ResidualAnalysis(nn.Module):
 
     def trunk(self, images: Tensor, level: Tensor) -> Tensor:
         """Features (B, analysis_coarse_width, h, w) for the heads of all levels."""
-        x = self.stem(F.pixel_unshuffle(images * self.input_scale, 8)) * self.stem_gain(level)
-        return self.coarse(self.down(self.fine(x)))
+        x = clipped(self.stem(F.pixel_unshuffle(images * self.input_scale, 8)))
+        x = self.fine(clipped(x * self.stem_gain(level)))
+        return self.coarse(clipped(self.down(x)))
 
     def head(self, images: Tensor, features: Tensor) -> Tensor:
         """Latents of images and their features."""
@@ -113,8 +119,8 @@ class ResidualSynthesis(nn.Module):
         self.skip = nn.Conv2d(config.channels, 768, 1, bias=False)
 
     def forward(self, latents: Tensor, level: Tensor) -> Tensor:
-        x = self.coarse(self.stem(latents / self.spread[:, None, None]))
-        x = self.fine(F.pixel_shuffle(self.up(x), 2) * self.up_gain(level))
+        x = self.coarse(clipped(self.stem(clipped(latents / self.spread[:, None, None]))))
+        x = self.fine(clipped(F.pixel_shuffle(clipped(self.up(x)), 2) * self.up_gain(level)))
         correction = F.pixel_shuffle(self.out(x), 8)
         with torch.autocast(latents.device.type, enabled=False):
             linear = F.pixel_shuffle(self.skip(latents) * UNIT_STEP, 16)
