@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from vqcodec.config import ModelConfig
 
 TRUNK_LIMIT = 8.0  # activations between blocks are clamped to +-this: int16 with 11 fractional bits at run time
+INPUT_LIMIT = 32.0  # those that the synthesis trunk starts from: 9 fractional bits
 HIDDEN_LIMIT = 64.0  # those after a ReLU are clipped at this: 8 fractional bits
 UNIT_STEP = 0.25  # quantiser step, in pixel units of 0..1, that a latent of size 1 stands for
 
@@ -41,9 +42,9 @@ def clipped_relu(x: Tensor) -> Tensor:
     return torch.clamp(x, 0.0, HIDDEN_LIMIT)
 
 
-def clipped(x: Tensor) -> Tensor:
-    """Activations as the trunk holds them."""
-    return torch.clamp(x, -TRUNK_LIMIT, TRUNK_LIMIT)
+def clipped(x: Tensor, limit: float = TRUNK_LIMIT) -> Tensor:
+    """Activations as the runtime holds them."""
+    return torch.clamp(x, -limit, limit)
 
 
 class ResidualBlock(nn.Module):
@@ -119,7 +120,7 @@ class ResidualSynthesis(nn.Module):
         self.skip = nn.Conv2d(config.channels, 768, 1, bias=False)
 
     def forward(self, latents: Tensor, level: Tensor) -> Tensor:
-        x = self.coarse(clipped(self.stem(clipped(latents / self.spread[:, None, None]))))
+        x = self.coarse(clipped(self.stem(clipped(latents / self.spread[:, None, None], INPUT_LIMIT))))
         x = self.fine(clipped(F.pixel_shuffle(clipped(self.up(x)), 2) * self.up_gain(level)))
         correction = F.pixel_shuffle(self.out(x), 8)
         with torch.autocast(latents.device.type, enabled=False):
