@@ -58,7 +58,7 @@ def test_loss_reaches_every_parameter(config: ModelConfig) -> None:
 
 def test_distortion_is_what_the_benchmark_measures(photo: np.ndarray) -> None:
     noisy = np.clip(photo + np.random.default_rng(0).normal(0, 12, photo.shape), 0, 255).astype(np.uint8)
-    images, shown = (torch.from_numpy(one).permute(2, 0, 1)[None] / 255.0 for one in (photo, noisy))
+    images, shown = (torch.from_numpy(one.copy()).permute(2, 0, 1)[None] / 255.0 for one in (photo, noisy))
     squared = 255**2 / 10 ** (metrics.psnr(photo, noisy) / 10)
     assert float(distortion(SMALL, shown, images)) == pytest.approx(squared, rel=1e-4)
     structural = dataclasses.replace(SMALL, distortion="ms-ssim")
