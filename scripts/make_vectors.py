@@ -4,7 +4,8 @@
 
 Every later version must still decode them to the same codes, and encode those codes to the same bytes
 as long as the format version stays. The kinds `picture` and `patches` hold encoded pictures, of which the
-pixels must stay the same, too; the first two were made before there were integer transforms.
+pixels must stay the same, too; the first two were made before there were integer transforms. The folder `lossless`
+holds exact samples, of which the same is true.
 """
 
 from __future__ import annotations
@@ -75,6 +76,40 @@ def random_picture(height: int, width: int, seed: int) -> np.ndarray:
     return np.clip(wave + rng.integers(-20, 21, (height, width, 3)), 0, 255).astype(np.uint8)
 
 
+def exact_pictures() -> dict[str, np.ndarray]:
+    """Samples (H, W, channels) of all kinds: photos, drawings, 8 and 16 bits."""
+    photo = random_picture(70, 50, seed=1)
+    alpha = np.tile(np.arange(50, dtype=np.uint8), (70, 1))[..., None]
+    drawing = np.repeat(np.repeat(random_picture(7, 5, seed=2) // 64 * 64, 10, axis=0), 10, axis=1)
+    return {
+        "gray": photo[..., :1],
+        "gray-alpha": np.concatenate([photo[..., :1], alpha], axis=2),
+        "rgb": photo,
+        "rgba": np.concatenate([photo, alpha], axis=2),
+        "drawing": drawing,
+        "deep": photo[..., :1].astype(np.uint16) * 16 + 7,
+        "deep-rgb": photo.astype(np.uint16) * 257,
+    }
+
+
+def write_lossless(folder: Path) -> None:
+    """Files of exact samples, one of them with a preview and metadata, and the hashes of their samples."""
+    folder.mkdir(exist_ok=True)
+    model = _core.Model((VECTORS / "picture.safetensors").read_bytes())
+    facts = {}
+    for name, picture in exact_pictures().items():
+        samples = np.ascontiguousarray(picture)
+        preview = (model, 9, _core.analyze(model, samples, 9)) if name == "rgb" else None
+        metadata = b"metadata" if name == "rgb" else None
+        file = _core.write_exact(samples, 8 * samples.itemsize, metadata, preview)
+        write_new(folder / f"v{_core.read_header(file).version}-{name}.vqc", file)
+        facts[name] = {
+            "shape": samples.shape,
+            "samples_sha256": sha256(samples.astype(samples.dtype.newbyteorder("<"))),
+        }
+    write_new(folder / "facts.json", json.dumps(facts, indent=1).encode() + b"\n")
+
+
 def main() -> None:
     VECTORS.mkdir(exist_ok=True)
     for kind, config in KINDS.items():
@@ -97,6 +132,7 @@ def main() -> None:
             if len(codes) > 1:
                 facts[name]["coarse_sha256"] = sha256(_core.synthesize(model, codes[:1], height, width, quality))
         write_new(path.with_suffix(".json"), json.dumps(facts, indent=1).encode() + b"\n")
+    write_lossless(VECTORS / "lossless")
 
 
 def sha256(*arrays: np.ndarray) -> str:

@@ -14,6 +14,7 @@ from vqcodec import _core
 
 VECTORS = Path(__file__).parent / "vectors"
 FILES = sorted(VECTORS.glob("*.vqc"))
+LOSSLESS = sorted((VECTORS / "lossless").glob("*.vqc"))
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
@@ -41,9 +42,27 @@ def test_golden_file_decodes_the_same(path: Path) -> None:
         assert bits / 8 < len(data) < bits / 8 * 1.001 + 60
 
 
+@pytest.mark.parametrize("path", LOSSLESS, ids=lambda path: path.stem)
+def test_golden_lossless_file_decodes_the_same(path: Path) -> None:
+    facts = json.loads((path.parent / "facts.json").read_text())[path.stem.partition("-")[2]]
+    data = path.read_bytes()
+    header = _core.verify_checksums(data)
+    (samples, shape), bits = _core.read_exact(data)
+    assert list(shape) == facts["shape"] and hashlib.sha256(samples).hexdigest() == facts["samples_sha256"]
+    array = np.frombuffer(samples, "<u2" if bits > 8 else np.uint8).reshape(shape).astype(f"u{1 + (bits > 8)}")
+    preview = None
+    if header.levels:
+        model = _core.Model((VECTORS / "picture.safetensors").read_bytes())
+        preview = (model, header.quality, _core.read_codes(model, data, levels=1))
+    again = _core.write_exact(array, bits, _core.read_metadata(data), preview)
+    if _core.read_header(again).version == header.version:
+        assert again == data
+
+
 def sha256(*arrays: np.ndarray) -> str:
     return hashlib.sha256(b"".join(array.tobytes() for array in arrays)).hexdigest()
 
 
 def test_there_are_vectors() -> None:
     assert Counter(path.name[:2] for path in FILES) == {"v1": 12, "v2": 18}
+    assert Counter(path.name[:2] for path in LOSSLESS) == {"v3": 7}
