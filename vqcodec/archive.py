@@ -158,10 +158,6 @@ class ArchiveReader:
             self._check_records(number, block)
         return Placed(self._index.place(number)[0], data, block)
 
-    def block_of(self, number: int) -> int:
-        """The number of the block that a record is in."""
-        return self._locate(number)[0]
-
     def _locate(self, number: int) -> tuple[int, int]:
         count = len(self)
         if not -count <= number < count:

@@ -18,9 +18,8 @@ from typing import BinaryIO
 from vqcodec import _core
 from vqcodec.archive import BLOCK_HEADER_BYTES, START_BYTES, TRAILER_BYTES, ArchiveReader, Placed, read_at
 from vqcodec.errors import InvalidInputError, NotVqaError, TruncatedError, VqcodecError
-from vqcodec.files import publish, refuse_existing
+from vqcodec.files import ARCHIVE_MAGIC, publish, refuse_existing
 
-MAGIC = b"VQA\x1a"
 BLOCK_MAGIC = b"VQB\x1a"
 PART = ".part"  # follows the name of an archive that is not sealed yet
 READ_BYTES = 1 << 20  # at a time, in the search for blocks behind damage
@@ -186,7 +185,7 @@ def recover(path: str | Path, target: str | Path, *, force: bool = False) -> Rec
         note, start, trailer = _ends(file, size)
         found = whole_blocks(file, start, damage)
         first = next(found, None)
-        if first is None and not read_at(file, len(MAGIC), 0) == MAGIC:
+        if first is None and not read_at(file, len(ARCHIVE_MAGIC), 0) == ARCHIVE_MAGIC:
             raise NotVqaError(f"{path} holds no block of an archive")
         with ArchiveWriter(target, note=note, force=force) as writer:
             for placed in (*([] if first is None else [first]), *found):

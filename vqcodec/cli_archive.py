@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from vqcodec.errors import TruncatedError, VqcodecError
+from vqcodec.files import ARCHIVE_MAGIC
 from vqcodec.messages import Messages, say, usage_error
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 LINE_SECONDS = 30.0
 SUFFIX = ".vqa"
-MAGIC = b"VQA\x1a"
 
 Archive = Annotated[Path, typer.Argument(metavar="ARCHIVE", help="A .vqa file.")]
 Force = Annotated[bool, typer.Option("--force", "-f", help="Replace existing files.")]
@@ -156,7 +156,7 @@ def is_archive(path: Path | None) -> bool:
     if path is None:
         return False
     with path.open("rb") as file:
-        return file.read(len(MAGIC)) == MAGIC or SUFFIX in path.suffixes[-2:]
+        return file.read(len(ARCHIVE_MAGIC)) == ARCHIVE_MAGIC or SUFFIX in path.suffixes[-2:]
 
 
 def verify(path: Path, model: str | None, threads: int) -> str:

@@ -18,6 +18,9 @@ IMAGE_SUFFIXES = frozenset({
 })  # fmt: skip
 
 
+ARCHIVE_MAGIC = b"VQA\x1a"  # begins every archive
+
+
 @dataclass(frozen=True)
 class Job:
     """One input file and its output file; None stands for standard input and standard output."""
