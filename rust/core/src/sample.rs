@@ -1,14 +1,13 @@
 //! Codes drawn at random from a model's prior: what it takes pictures to be like.
 
 use crate::codes::CodeGrid;
-use crate::container::{CODES_VERSION, Header};
 use crate::distribution::{Distribution, TOTAL};
 use crate::entropy::SymbolCoder;
 use crate::error::{Error, Result};
 use crate::limits::Limits;
 use crate::model::Model;
 use crate::prior::Prior;
-use crate::stream::{check_limits, coarse_features, levels};
+use crate::stream::{check_limits, coarse_features, codes_header};
 
 /// Draws the codes, coarse to fine, of a picture of `[height, width]` pixels at a quality position. The
 /// same `seed` gives the same codes on every machine. Scales do not adapt: they would follow their own draws.
@@ -22,16 +21,7 @@ pub fn sample(
         let asked = format!("{width}x{height} pixels at quality position {quality}");
         return Err(Error::InvalidInput(format!("there are no pictures of {asked}")));
     }
-    let header = Header {
-        version: CODES_VERSION,
-        gray: false,
-        model: model.id,
-        quality,
-        width,
-        height,
-        levels: levels(model).collect(),
-        exact: None,
-    };
+    let header = codes_header(model, quality, [height, width]);
     check_limits(model, &header, &Limits::default())?;
     let mut random = Sampler(seed);
     let mut grids: Vec<CodeGrid> = Vec::new();

@@ -44,18 +44,16 @@ pub fn write_file(
     threads: usize,
 ) -> Result<(Vec<u8>, f64)> {
     let Picture { width, height, quality, gray, alpha } = picture;
-    let header = Header {
-        version: CODES_VERSION,
-        gray,
-        model: model.id,
-        quality,
-        width,
-        height,
-        levels: levels(model).collect(),
-        exact: None,
-    };
+    let header = Header { gray, ..codes_header(model, quality, [height, width]) };
     let (payloads, information) = code_levels(model, &header, codes, threads)?;
     Ok((container::write(&header, Parts::of_codes(&payloads, alpha))?, information))
+}
+
+/// The header of a colour picture's codes alone.
+pub(crate) fn codes_header(model: &Model, quality: u8, [height, width]: [u32; 2]) -> Header {
+    let (version, levels) = (CODES_VERSION, levels(model).collect());
+    let (gray, exact) = (false, None);
+    Header { version, gray, model: model.id, quality, width, height, levels, exact }
 }
 
 /// The payloads of a file's levels, and the bits of information in their codes.
