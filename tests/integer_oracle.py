@@ -107,7 +107,7 @@ class Oracle:
         book = self.tensors["quantizer.codebook"]  # (n, size, width)
         groups, _, width = book.shape
         vectors = (latents >> 16).clip(-(2**24), 2**24).reshape(*latents.shape[:2], groups, 1, width)
-        return np.square(vectors - book).sum(-1).argmin(-1)
+        return (np.square(vectors - book).sum(-1) + self.tensors.get("quantizer.price", 0)).argmin(-1)
 
     def _values(self, codes: np.ndarray) -> np.ndarray:
         if "codebook" not in self.transform:

@@ -17,7 +17,8 @@ from vqcodec import _core, weights
 from vqcodec.config import ModelConfig
 from vqcodec.errors import CorruptedError, InvalidInputError, TruncatedError
 from vqcodec.export import export_model
-from vqcodec.models import VQVAE, go_on_as
+from vqcodec.models import VQVAE
+from vqcodec.successors import go_on_as
 from vqcodec.transform import Transform
 
 GRID = dataclasses.replace(SMALL, coarse_slices=(3, 5))
@@ -94,7 +95,8 @@ def test_a_model_grows_a_coarse_level(photo: np.ndarray) -> None:
         basis = torch.linalg.qr(torch.randn(768, 24))[0]
         one.analysis.skip.weight.copy_(basis.T[:, :, None, None])
         one.synthesis.skip.weight.copy_(basis[:, :, None, None])
-    two = go_on_as(one, dataclasses.replace(config, coarse_slices=(4, 12))).eval()
+    images = torch.rand(1, 3, 64, 64)
+    two = go_on_as(one, dataclasses.replace(config, coarse_slices=(4, 12)), images).eval()
     image = torch.from_numpy(photo[:128, :128].copy()).permute(2, 0, 1)[None].float() / 255.0
     level = torch.tensor([7.0])
     with torch.no_grad():
@@ -106,9 +108,9 @@ def test_a_model_grows_a_coarse_level(photo: np.ndarray) -> None:
     assert rest[:, :4].abs().max() <= 1.01 * step  # four channels are foretold but for rounding
     assert torch.equal(rest[:, 4:], latents[:, 4:])
     with pytest.raises(ValueError, match="more than the distortion"):
-        go_on_as(one, dataclasses.replace(config, prior_hidden=8, coarse_slices=(4,)))
+        go_on_as(one, dataclasses.replace(config, prior_hidden=8, coarse_slices=(4,)), images)
     with pytest.raises(ValueError, match="more than the distortion"):
-        go_on_as(two, config)
+        go_on_as(two, config, images)
 
 
 def test_damage_to_the_coarse_level_is_noticed(tmp_path: Path) -> None:

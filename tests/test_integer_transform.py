@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 
@@ -22,7 +23,10 @@ from vqcodec.export import export_model
 from vqcodec.integer_transform import integer_transform, load_integer_transform
 from vqcodec.models import VQVAE
 
-ALL = pytest.mark.parametrize("config", [SMALL, SMALL_PLAIN, SMALL_BOOK], ids=["grid", "plain", "codebook"])
+PRICED = dataclasses.replace(SMALL_BOOK, codebook_rate=0.1)
+ALL = pytest.mark.parametrize(
+    "config", [SMALL, SMALL_PLAIN, SMALL_BOOK, PRICED], ids=["grid", "plain", "codebook", "priced"]
+)
 SIZES = [(1, 1), (17, 33), (40, 100)]
 PIXEL_LAYERS = {"analysis.stem", "analysis.skip", "analysis.down1"}
 Pair = tuple[_core.Model, Oracle]
@@ -47,6 +51,7 @@ def random_network(config: ModelConfig, strength: float, seed: int = 0) -> VQVAE
             latents = model.analysis.head(images - 0.5, features) * model.analysis_gain(torch.zeros(1))
             latents = model.quantizer._vectors(latents)
             model.quantizer.codebook.copy_(latents[:, : config.codebook_size])
+            model.quantizer.hits.uniform_(0.01, 10.0)
     return model
 
 

@@ -73,3 +73,31 @@ def test_dead_codes_are_restarted_on_data() -> None:
         result = quantizer(torch.randn(1, 2, 16, 16))
     assert result.log["codebook/used"] > 0.9
     assert quantizer.codebook.abs().max() < 10.0
+
+
+def test_a_rate_makes_rare_codes_pay() -> None:
+    torch.manual_seed(0)
+    quantizer = CodebookQuantizer(1, 2, 1, rate=0.25).eval()
+    quantizer.codebook.copy_(torch.tensor([[[0.0], [1.0]]]))
+    quantizer.hits.copy_(torch.tensor([[7.0, 1.0]]))  # 3 bits against 0.19
+    price = quantizer.prices()[0]
+    assert price[1] - price[0] == pytest.approx(0.25 * np.log2(7.0), rel=1e-5)
+    edge = 0.5 + 0.5 * float(price[1] - price[0])  # where both cost the same
+    latents = torch.tensor([edge - 1e-3, edge + 1e-3]).view(2, 1, 1, 1)
+    assert quantizer.codes(latents).flatten().tolist() == [0, 1]
+
+
+def test_a_rate_trades_distortion_for_entropy() -> None:
+    torch.manual_seed(0)
+    latents = torch.randn(4, 2, 16, 16)
+
+    def cost(rate: float) -> tuple[float, float]:
+        quantizer = CodebookQuantizer(1, 16, 2, rate).train()
+        share = quantizer.start_on(latents)
+        codes = quantizer.eval().codes(latents)
+        error = (quantizer.lookup(codes) - latents).square().sum(1).mean()
+        return float(error), float(-(share * share.clamp(min=1e-9).log2()).sum())
+
+    (near, dear), (far, cheap) = cost(0.0), cost(0.2)
+    assert near < far and cheap < dear
+    assert far + 0.2 * cheap < near + 0.2 * dear

@@ -16,7 +16,8 @@ def runtime(config: ModelConfig) -> dict[str, Any]:
     """What the Rust runtime has to know of a model, as JSON values."""
     transform = _residual(config) if config.transform == "residual" else _plain(config)
     if config.quantizer == "codebook":
-        transform["codebook"] = {"size": config.codebook_size, "width": config.codebook_width}
+        priced = {"priced": True} if config.codebook_rate else {}
+        transform["codebook"] = {"size": config.codebook_size, "width": config.codebook_width, **priced}
     levels: dict[str, Any] = {"stride": config.stride, "prior": _prior(config, config.slices)}
     if config.coarse_slices:
         levels["coarse"] = {"stride": 2 * config.stride, "prior": _prior(config, config.coarse_slices)}

@@ -9,6 +9,8 @@ import typer
 
 from vqcodec.config import PRESETS, TrainConfig
 
+START_CROPS = 32  # from which codebooks start
+
 
 def train(
     sources: Annotated[
@@ -32,15 +34,19 @@ def train(
 
     Under `torchrun --nproc-per-node N -m vqcodec train ...` the batch is shared by N processes.
     """
+    import torch
+
     from vqcodec import checkpoint, weights
     from vqcodec.errors import InvalidInputError
-    from vqcodec.models import go_on_as
     from vqcodec.photos import CropSampler, load_folders, load_torchvision
     from vqcodec.progress import TrainingLog
+    from vqcodec.successors import go_on_as
     from vqcodec.train import Trainer, connect, disconnect, resume, run, start
 
     if preset not in PRESETS:
         raise typer.BadParameter(f"unknown preset {preset!r}", param_hint="--preset")
+    if PRESETS[preset].codebook_rate and not start_from:
+        raise typer.BadParameter("this preset goes on from a trained model, say `--from photo`", param_hint="--preset")
     if until is not None and until > steps:
         raise typer.BadParameter("lies beyond --steps", param_hint="--until")
     device = connect()
@@ -60,7 +66,8 @@ def train(
     elif start_from:
         model = weights.load_networks(weights.resolve(start_from))
         try:
-            model = go_on_as(model, PRESETS[preset])
+            images = torch.from_numpy(sampler.batch(0, 0, START_CROPS)).permute(0, 3, 1, 2).float() / 255.0
+            model = go_on_as(model, PRESETS[preset], images)
         except ValueError as error:
             raise InvalidInputError(f"model {start_from} is not of preset {preset}") from error
         trainer = Trainer(model, config, device)

@@ -40,6 +40,7 @@ class ModelConfig:
     prior_hidden: int = 160
     codebook_size: int = 512  # codebook quantiser: K
     codebook_width: int = 64  # codebook quantiser: D
+    codebook_rate: float = 0.0  # codebook quantiser: what a bit counts for in choosing codes, squared steps
     embedding: int = 16  # codebook quantiser: features the prior sees of one index
 
     def __post_init__(self) -> None:
@@ -53,6 +54,8 @@ class ModelConfig:
             raise ValueError(f"no such transform and quantizer: {self.transform!r}, {self.quantizer!r}")
         if self.distortion not in ("mse", "ms-ssim"):
             raise ValueError(f"no such distortion: {self.distortion!r}")
+        if not 0.0 <= self.codebook_rate < 1e3:
+            raise ValueError(f"codebook_rate must lie between 0 and 1000, not {self.codebook_rate!r}")
         if not 0.0 < self.lambda_min <= self.lambda_max < 1e6:
             raise ValueError("lambda_min and lambda_max must be positive, in this order")
         width = self.codebook_width * sum(self.slices) if self.quantizer == "codebook" else sum(self.slices)
@@ -116,6 +119,19 @@ CODEBOOK = ModelConfig(
 )
 """Learned product codebook on the residual transform: 16 groups of 4 channels, 256 codes each, one rate."""
 
+PHOTO_VQ = ModelConfig(
+    quantizer="codebook",
+    quality_levels=1,
+    lambda_min=0.00309,
+    lambda_max=0.00309,
+    slices=(4, 12, 32),
+    codebook_size=128,
+    codebook_width=4,
+    codebook_rate=0.064,
+    embedding=8,
+)
+"""Learned product codebooks on the transform of `photo`: 48 groups of 4 channels, 128 codes each, one rate."""
+
 MS_SSIM = ModelConfig(distortion="ms-ssim")
 """The model `photo` for the eye rather than for PSNR: its distortion is 1 - MS-SSIM."""
 
@@ -125,6 +141,7 @@ HIERARCHY = ModelConfig(coarse_slices=(12, 36))
 PRESETS: dict[str, ModelConfig] = {
     "photo": ModelConfig(),
     "msssim": MS_SSIM,
+    "vq": PHOTO_VQ,
     "hierarchy": HIERARCHY,
     "plain": PLAIN,
     "codebook": CODEBOOK,

@@ -99,7 +99,9 @@ def integer_transform(model: VQVAE) -> dict[str, Tensor]:
         tensors["coarse.synthesis_gain.log2"] = _log2(coarse.synthesis_gain.log_gain, factor)
     for name, quantizer in _codebooks(model):
         book = (quantizer.codebook * 2**VALUE_BITS).round()
-        tensors[name] = book.clamp(-32767, 32767).to(torch.int16)
+        tensors[f"{name}.codebook"] = book.clamp(-32767, 32767).to(torch.int16)
+        if quantizer.rate:
+            tensors[f"{name}.price"] = (quantizer.prices() * 4**VALUE_BITS).round().to(torch.int32)
     return {name: tensor.contiguous() for name, tensor in tensors.items()}
 
 
@@ -121,7 +123,9 @@ def load_integer_transform(model: VQVAE, tensors: dict[str, Tensor]) -> None:
         factor = 1.0 / (SKIP_UNIT * 2**VALUE_BITS)
         coarse.synthesis_gain.log_gain.copy_(_log(tensors["coarse.synthesis_gain.log2"], factor))
     for name, quantizer in _codebooks(model):
-        quantizer.start_from(tensors[name] / 2**VALUE_BITS)
+        quantizer.start_from(tensors[f"{name}.codebook"] / 2**VALUE_BITS)
+        if quantizer.rate:
+            quantizer.hits.copy_(torch.exp2(-tensors[f"{name}.price"] / (4**VALUE_BITS * quantizer.rate)))
     for layer in _layers(model):  # the units of some depend on the spread
         layer.from_integers(tensors)
 
@@ -197,7 +201,7 @@ def _codebooks(model: VQVAE) -> Iterator[tuple[str, CodebookQuantizer]]:
     """The learned codebooks of all levels."""
     for name, module in model.named_modules():
         if isinstance(module, CodebookQuantizer):
-            yield f"{name}.codebook", module
+            yield name, module
 
 
 def _spread(model: VQVAE) -> Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -56,6 +55,9 @@ class VQVAE(nn.Module):
         if config.quantizer == "codebook":
             groups = sum(config.slices)
             self.embedding = nn.Parameter(torch.randn(groups, config.codebook_size, config.embedding))
+        if config.codebook_rate:  # the loss says nothing of what choosing codes costs: the analysis stays as it was
+            self.analysis.requires_grad_(False)
+            self.analysis_gain.requires_grad_(False)
         self.coarse: CoarseLevel | None = None
         condition = 0
         if config.coarse_slices:
@@ -178,24 +180,9 @@ def start_from_pca(model: VQVAE, patches: Tensor) -> None:
     if config.quantizer == "grid":
         model.analysis_gain.log_gain.copy_((UNIT_STEP / steps).log()[:, None].expand(-1, config.channels))
         model.synthesis_gain.log_gain.copy_(-model.analysis_gain.log_gain)
-        _start_scales(model.prior, sigma[None, :] / steps[:, None])
+        start_scales(model.prior, sigma[None, :] / steps[:, None])
     if model.coarse is not None:
         start_coarse(model, model.coarse)
-
-
-def go_on_as(model: VQVAE, config: ModelConfig) -> VQVAE:
-    """A model that begins as another one, for another distortion or with a coarse level added.
-
-    ValueError where the configs differ in more.
-    """
-    same = replace(config, distortion=model.config.distortion)
-    if model.config not in (same, replace(same, coarse_slices=())):
-        raise ValueError("the models differ in more than the distortion and the coarse level")
-    successor = VQVAE(config)
-    successor.load_state_dict(model.state_dict(), strict=False)
-    if successor.coarse is not None and model.coarse is None and config.transform == "residual":
-        start_coarse(successor, successor.coarse)
-    return successor
 
 
 @torch.no_grad()
@@ -224,10 +211,10 @@ def start_coarse(model: VQVAE, coarse: CoarseLevel) -> None:
     if model.config.quantizer == "grid":
         sigma = (synthesis.spread[own] ** 2 - 1.0).clamp(min=1e-4).sqrt()
         bands = torch.where(torch.arange(channels) < lowest, 1.9, 0.4)  # means keep most of the energy
-        _start_scales(coarse.prior, bands * sigma * coarse.analysis_gain.log_gain.exp())
+        start_scales(coarse.prior, bands * sigma * coarse.analysis_gain.log_gain.exp())
 
 
-def _start_scales(prior: ContextPrior, sigma: Tensor) -> None:
+def start_scales(prior: ContextPrior, sigma: Tensor) -> None:
     """Let the scales of a grid's prior begin at those of codes with deviations `sigma` (levels, channels)."""
     log2_scale = (0.55 * sigma).log2().clamp(-3.0, 8.0)
     parts = log2_scale.split(list(prior.sizes), 1)

@@ -14,6 +14,7 @@ from torch.distributed import all_reduce, broadcast, is_initialized
 
 from vqcodec.config import ModelConfig
 
+LEAST_SHARE = 2.0**-24  # of the hits: no code is dearer than 24 bits
 CODE_LIMIT = 16_383  # largest |code| of the grid; the runtime holds codes in int16
 
 
@@ -62,7 +63,8 @@ class CodebookQuantizer(nn.Module):
     """Learned codebooks, one per group of channels: straight-through, EMA updates, k-means start, dead-code restart.
 
     Latents (B, G * D, h, w) give codes (B, G, h, w) in [0, K). One group is the textbook VQ-VAE
-    (van den Oord et al. 2017, appendix A.1 for the EMA update).
+    (van den Oord et al. 2017, appendix A.1 for the EMA update). With a `rate` above 0, squared distance per bit,
+    rare codes have to be that much nearer (entropy-constrained VQ, Chou et al. 1989); dead ones then stay dead.
     """
 
     DECAY = 0.99
@@ -73,8 +75,9 @@ class CodebookQuantizer(nn.Module):
     started: Tensor  # () bool
     DEAD = 0.05  # expected hits a step below which a code is restarted on a random latent of the batch
 
-    def __init__(self, groups: int, size: int, width: int) -> None:
+    def __init__(self, groups: int, size: int, width: int, rate: float = 0.0) -> None:
         super().__init__()
+        self.rate = rate
         self.register_buffer("codebook", torch.randn(groups, size, width))
         self.register_buffer("hits", torch.ones(groups, size))
         self.register_buffer("sums", torch.zeros(groups, size, width))
@@ -83,7 +86,7 @@ class CodebookQuantizer(nn.Module):
     def forward(self, latents: Tensor) -> Quantized:
         vectors = self._vectors(latents.detach())
         if self.training and not self.started:
-            self._start(vectors)
+            self.start_on(latents.detach())
         codes = self.codes(latents)
         chosen = self.lookup(codes)
         log = self._update(vectors, codes) if self.training else {}
@@ -92,7 +95,7 @@ class CodebookQuantizer(nn.Module):
         return Quantized(straight, codes, codes, loss, log)
 
     def codes(self, latents: Tensor) -> Tensor:
-        """Index (B, G, h, w) int64 of the nearest codebook vector of every group."""
+        """Index (B, G, h, w) int64 of the nearest codebook vector of every group, prices included."""
         batch, _, height, width = latents.shape
         distance = self._distance(self._vectors(latents))
         return distance.argmin(2).view(-1, batch, height, width).transpose(0, 1)
@@ -110,15 +113,29 @@ class CodebookQuantizer(nn.Module):
     def _distance(self, vectors: Tensor) -> Tensor:
         with torch.autocast(vectors.device.type, enabled=False):  # bf16 would choose other codes than the encoder
             cross = torch.bmm(vectors, self.codebook.transpose(1, 2))
-        return self.codebook.square().sum(2)[:, None] - 2.0 * cross
+        return (self.codebook.square().sum(2) + self.prices())[:, None] - 2.0 * cross
 
-    def _start(self, vectors: Tensor) -> None:
-        """Ten rounds of k-means on the first batch, so that the codebook starts where the data is."""
+    def prices(self) -> Tensor:
+        """What every code costs (G, K) in squared distance: its share of the hits, in bits, times the rate."""
+        share = self.hits / self.hits.sum(1, keepdim=True)
+        return self.rate * -share.clamp(min=LEAST_SHARE).log2()
+
+    @torch.no_grad()
+    def start_on(self, latents: Tensor) -> Tensor:
+        """Ten rounds of k-means, so that the codebooks start where the data is; returns every code's share (G, K)."""
+        vectors = self._vectors(latents)
         self._restart(vectors, torch.ones_like(self.hits, dtype=torch.bool))
         for _ in range(10):
             hits, sums = self._count(vectors, self._distance(vectors).argmin(2))
             self.codebook.copy_(torch.where(hits[..., None] > 0, sums / hits.clamp(min=1)[..., None], self.codebook))
+            if self.rate:
+                self.hits.copy_(hits)
+        share = hits / hits.sum(1, keepdim=True)
         self.start_from(self.codebook)
+        if self.rate:
+            self.hits.mul_(share * share.shape[1])
+            self.sums.mul_(self.hits[..., None])
+        return share
 
     def start_from(self, codebook: Tensor) -> None:
         """Go on from a codebook (G, K, D), as if each of its codes had had one hit a step."""
@@ -140,16 +157,17 @@ class CodebookQuantizer(nn.Module):
         hits, sums = self._count(vectors, flat)
         self.hits.lerp_(hits, 1.0 - self.DECAY)
         self.sums.lerp_(sums, 1.0 - self.DECAY)
-        self.codebook.copy_(self.sums / self.hits.clamp(min=1e-5)[..., None])
         dead = self.hits < self.DEAD
-        if bool(dead.any()):
+        fresh = self.sums / self.hits.clamp(min=1e-5)[..., None]
+        self.codebook.copy_(torch.where(dead[..., None], self.codebook, fresh))
+        if not self.rate and bool(dead.any()):
             self._restart(vectors, dead)
         share = hits / hits.sum(1, keepdim=True)
         entropy = -(share * share.clamp(min=1e-12).log()).sum(1)
         return {
             "codebook/used": float((self.hits >= self.DEAD).float().mean()),
             "codebook/perplexity": float(entropy.exp().mean()),
-            "codebook/restarted": float(dead.sum()),
+            "codebook/dead": float(dead.sum()),
         }
 
     def _restart(self, vectors: Tensor, dead: Tensor) -> None:
@@ -167,4 +185,4 @@ def make_quantizer(config: ModelConfig, slices: tuple[int, ...]) -> GridQuantize
     """The quantiser of a level with these slices of codes."""
     if config.quantizer == "grid":
         return GridQuantizer()
-    return CodebookQuantizer(sum(slices), config.codebook_size, config.codebook_width)
+    return CodebookQuantizer(sum(slices), config.codebook_size, config.codebook_width, config.codebook_rate)

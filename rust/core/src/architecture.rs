@@ -52,6 +52,8 @@ struct CoarseConfig {
 struct CodebookConfig {
     size: usize,
     width: usize,
+    #[serde(default)]
+    priced: bool,
 }
 
 #[derive(Deserialize)]
@@ -187,7 +189,7 @@ fn read_quantizer(
     codebook: &Option<CodebookConfig>,
     codes: Alphabet,
 ) -> Result<Quantizer> {
-    let &Some(CodebookConfig { size, width }) = codebook else {
+    let &Some(CodebookConfig { size, width, priced }) = codebook else {
         return match codes.size {
             None => Ok(Quantizer::Grid),
             Some(_) => Err(invalid("a categorical prior goes with a codebook")),
@@ -197,7 +199,11 @@ fn read_quantizer(
         return Err(invalid(format!("codebooks of {size} x {width} do not fit a model")));
     }
     let table = tensors.table(&format!("{name}.codebook"), &[codes.variables, size, width])?;
-    Ok(Quantizer::Codebook { size, width, table })
+    let prices = match priced {
+        true => tensors.numbers(&format!("{name}.price"), &[codes.variables, size])?,
+        false => vec![0; codes.variables * size],
+    };
+    Ok(Quantizer::Codebook { size, width, table, prices })
 }
 
 struct Reader<'a, 'b> {

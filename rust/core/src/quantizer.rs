@@ -14,7 +14,7 @@ pub enum Quantizer {
     /// A code is a number: a latent rounded to the nearest integer, half upwards.
     Grid,
     /// A code is the index of the nearest of `size` vectors of `width` channels, one codebook for
-    /// each group of channels.
+    /// each group of channels; a vector's price counts as squared distance.
     Codebook {
         /// Vectors of a codebook.
         size: usize,
@@ -22,6 +22,8 @@ pub enum Quantizer {
         width: usize,
         /// `(groups, size, width)` values.
         table: Vec<i16>,
+        /// `(groups, size)` prices, in squares of a value.
+        prices: Vec<i32>,
     },
 }
 
@@ -48,9 +50,9 @@ impl Quantizer {
                     *code = nearest.clamp(-CODE_LIMIT, CODE_LIMIT) as i32;
                 }
             }
-            Self::Codebook { size, width, table } => {
+            Self::Codebook { size, width, table, prices } => {
                 let bits = bits - VALUE_BITS;
-                let books = table.chunks_exact(size * width);
+                let books = table.chunks_exact(size * width).zip(prices.chunks_exact(*size));
                 for ((latent, book), code) in latents.chunks_exact(*width).zip(books).zip(codes) {
                     *code = nearest(latent, book, bits) as i32;
                 }
@@ -66,7 +68,7 @@ impl Quantizer {
                     *value = i64::from(code) << VALUE_BITS;
                 }
             }
-            Self::Codebook { size, width, table } => {
+            Self::Codebook { size, width, table, .. } => {
                 let books = table.chunks_exact(size * width);
                 for ((&code, book), values) in
                     codes.iter().zip(books).zip(values.chunks_exact_mut(*width))
@@ -83,8 +85,8 @@ impl Quantizer {
     }
 }
 
-/// Index of the first of the vectors of `book` that are nearest to a latent.
-fn nearest(latent: &[i64], book: &[i16], bits: u32) -> usize {
+/// Index of the first of the vectors of `book` that are nearest to a latent, prices included.
+fn nearest(latent: &[i64], (book, prices): (&[i16], &[i32]), bits: u32) -> usize {
     let distance = |vector: &[i16]| -> i64 {
         latent.iter().zip(vector).fold(0, |sum, (&latent, &entry)| {
             // far beyond any vector, and small enough that the square of it is no danger
@@ -92,7 +94,8 @@ fn nearest(latent: &[i64], book: &[i16], bits: u32) -> usize {
             sum + (latent - i64::from(entry)).pow(2)
         })
     };
-    let distances = book.chunks_exact(latent.len()).map(distance);
+    let vectors = book.chunks_exact(latent.len()).zip(prices);
+    let distances = vectors.map(|(vector, &price)| distance(vector) + i64::from(price));
     distances.enumerate().min_by_key(|&(_, distance)| distance).map_or(0, |(index, _)| index)
 }
 

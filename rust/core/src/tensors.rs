@@ -53,6 +53,11 @@ impl<'a> Tensors<'a> {
         Ok(int16(self.take(name, Dtype::I16, shape)?).collect())
     }
 
+    /// A table of int32.
+    pub fn numbers(&mut self, name: &str, shape: &[usize]) -> Result<Vec<i32>> {
+        Ok(int32(self.take(name, Dtype::I32, shape)?).collect())
+    }
+
     fn take(&mut self, name: &str, dtype: Dtype, shape: &[usize]) -> Result<&'a [u8]> {
         let tensor = self
             .tensors

@@ -1,0 +1,93 @@
+"""Models that begin as another one: with another distortion, a coarse level, or learned codebooks (torch)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from vqcodec.config import ModelConfig
+from vqcodec.models import VQVAE, start_coarse
+from vqcodec.quantize import CodebookQuantizer
+
+EMBEDDED = 6.0  # how far embeddings reach at first: the runtime holds up to 8
+
+
+def go_on_as(model: VQVAE, config: ModelConfig, images: Tensor) -> VQVAE:
+    """A model that begins as another one, for another distortion, with a coarse level or with learned codebooks.
+
+    Codebooks start as k-means of the latents of `images` (B, 3, H, W) in [0, 1]. ValueError where the configs
+    differ in more.
+    """
+    if config.quantizer == "codebook" and model.config.quantizer == "grid":
+        return _with_codebooks(model, config, images)
+    same = replace(config, distortion=model.config.distortion)
+    if model.config not in (same, replace(same, coarse_slices=())):
+        raise ValueError("the models differ in more than the distortion and the coarse level")
+    successor = VQVAE(config)
+    successor.load_state_dict(model.state_dict(), strict=False)
+    if successor.coarse is not None and model.coarse is None and config.transform == "residual":
+        start_coarse(successor, successor.coarse)
+    return successor
+
+
+@torch.no_grad()
+def _with_codebooks(model: VQVAE, config: ModelConfig, images: Tensor) -> VQVAE:
+    """The transform of a grid model at one of its rates, with codebooks of its latents in place of the grid.
+
+    Group g of G holds the channels g, g + G, ...: strong ones apart, each with weaker ones beside it.
+    """
+    old = model.config
+    grid = replace(
+        config,
+        **{name: getattr(old, name) for name in ("quantizer", "quality_levels", "lambda_min", "lambda_max", "slices")},
+        **{name: getattr(old, name) for name in ("codebook_size", "codebook_width", "codebook_rate", "embedding")},
+    )
+    if old != grid or config.quality_levels != 1 or old.coarse_slices:
+        raise ValueError("the models differ in more than the quantiser and the range of rates")
+    level = torch.tensor(math.log(config.lambda_min / old.lambda_min) / math.log(old.lambda_max / old.lambda_min))
+    level = level.clamp(0.0, 1.0) * (old.quality_levels - 1)
+    order = torch.arange(config.channels).view(config.codebook_width, -1).T.flatten()
+    state = {name: value for name, value in model.state_dict().items() if not name.startswith("prior.")}
+    for name, value in state.items():
+        if name.endswith("log_gain"):
+            low = int(level.clamp(max=old.quality_levels - 2))
+            state[name] = torch.lerp(value[low], value[low + 1], level - low)[None]
+    for name, axis in _LATENT_AXES.items():
+        state[name] = state[name].index_select(axis, order)
+    successor = VQVAE(config)
+    successor.load_state_dict(state, strict=False)
+    _start_codebooks(successor, images)
+    return successor
+
+
+_LATENT_AXES = {
+    "analysis.skip.weight": 0,
+    "analysis.out.weight": 0,
+    "analysis.out.bias": 0,
+    "analysis_gain.log_gain": 1,
+    "synthesis_gain.log_gain": 1,
+    "synthesis.spread": 0,
+    "synthesis.stem.weight": 1,
+    "synthesis.skip.weight": 1,
+}
+"""Tensors that have an axis of latent channels, and which one."""
+
+
+def _start_codebooks(model: VQVAE, images: Tensor) -> None:
+    """Begin codebooks, embeddings and the prior's biases with the latents of images."""
+    quantizer = model.quantizer
+    assert isinstance(quantizer, CodebookQuantizer)
+    level = torch.zeros(len(images))
+    features = model.analysis.trunk(images - 0.5, level)
+    latents = model.analysis.head(images - 0.5, features) * model.analysis_gain(level)
+    shares = quantizer.start_on(latents)
+    width = min(quantizer.codebook.shape[2], model.config.embedding)
+    reach = quantizer.codebook.abs().amax((1, 2), keepdim=True).clamp(min=EMBEDDED)
+    model.embedding.mul_(0.1)
+    model.embedding[..., :width] = quantizer.codebook[..., :width] * (EMBEDDED / reach)
+    parts = torch.split(shares.clamp(min=1e-4).log2(), list(model.prior.sizes))
+    for block, part in zip(model.prior.blocks(), parts, strict=True):
+        block.head_bias.copy_(part.flatten()[None])
