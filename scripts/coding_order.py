@@ -51,7 +51,8 @@ class BlindSlice(PriorSlice):
 
     def _first_context(self, own: Tensor, bias: Tensor) -> Tensor:
         odd = checkerboard(own)
-        return bias[0] + odd * (self.contexts[0](own) + (bias[1] - bias[0]))
+        context: Tensor = bias[0] + odd * (self.contexts[0](own) + (bias[1] - bias[0]))
+        return context
 
 
 class RasterSlice(PriorSlice):
@@ -66,7 +67,7 @@ class RasterSlice(PriorSlice):
 
     def _first_context(self, own: Tensor, bias: Tensor) -> Tensor:
         """Of all channels: `forward` is called with them as its own."""
-        near = self.contexts[0](own) + bias[0]
+        near: Tensor = self.contexts[0](own) + bias[0]
         return near if self.here is None else near + self.here(own[:, : self.here.in_channels])
 
 

@@ -160,6 +160,7 @@ class TrainConfig:
     decay: float = 0.25  # share of the steps in which the rate falls linearly to zero
     clip: float = 1.0  # gradient norm
     ema: float = 0.999
+    level: float | None = None  # the one quality level to train for; None: all
     rate_exponent: float = -0.3  # loss weight of a level: (lambda / 0.0057) ** rate_exponent
     seed: int = 0
 

@@ -49,6 +49,8 @@ def fast_bf16(device: torch.device) -> bool:
 
 def spread_levels(step: int, rank: int, count: int, config: TrainConfig, levels: int) -> Tensor:
     """Quality positions (count,) of one process's images: stratified, so every step sees all levels."""
+    if config.level is not None:
+        return torch.full((count,), config.level)
     rng = np.random.default_rng([config.seed, step, rank, 1])
     index = rank + config.batch // count * np.arange(count)  # every process sees low and high levels
     position = (index + rng.random(count)) / config.batch * levels - 0.5
