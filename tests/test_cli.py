@@ -109,7 +109,7 @@ def test_usage_errors_end_with_status_2(run: Run, arguments: str) -> None:
     [
         "encode",
         "encode a.png --target-rate 0.3",
-        "encode a.png --effort 3",
+        "encode a.png --effort 4",
         "encode a.png --device tpu",
         "encode a.png -j -1",
         "encode a.png -j 257",
@@ -248,7 +248,7 @@ def test_an_effort_that_is_ignored_is_said(tmp_path: Path, photo: np.ndarray, mo
         monkeypatch.setattr(vqcodec.Codec, "searches", searches)
         ran = CliRunner().invoke(app, ["encode", str(tmp_path / "a.png"), "-f", *options.split()])
         assert ran.exit_code == 0 and (note in ran.stderr) == said
-    assert CliRunner().invoke(app, ["encode", str(tmp_path / "a.png"), "--effort", "3"]).exit_code == 2
+    assert CliRunner().invoke(app, ["encode", str(tmp_path / "a.png"), "--effort", "4"]).exit_code == 2
 
 
 def test_formats_that_cannot_hold_the_picture(run: Run, encoded: Path, tmp_path: Path) -> None:

@@ -60,7 +60,10 @@ Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="Encode the i
 TargetBytes = Annotated[int | None, typer.Option(min=1, help="Best quality whose file has at most so many bytes.")]
 TargetRate = Annotated[float | None, typer.Option("--target-bpp", help="The same in bits per pixel.")]
 Quality = Annotated[float | None, typer.Option("--quality", "-q", help="0 (smallest) to 100 (best), else 50.")]
-Effort = Annotated[int | None, typer.Option(min=0, max=2, help="Time for smaller files: 0, 1 (default) or 2.")]
+Effort = Annotated[
+    int | None,
+    typer.Option(min=0, max=3, help="Time for smaller files: 0, 1 (default), 2, or 3 (needs torch)."),
+]
 Lossless = Annotated[bool, typer.Option("--lossless", help="Keep every sample exactly; needs no model.")]
 Preview = Annotated[bool, typer.Option("--preview", help="Let a lossless file begin with a lossy preview.")]
 NoVerify = Annotated[bool, typer.Option("--no-verify", help="Skip decoding what was encoded.")]

@@ -40,7 +40,7 @@ def pack(
         float | None, typer.Option("--quality", "-q", help="0 (smallest) to 100 (best), else 50.")
     ] = None,
     effort: Annotated[
-        int | None, typer.Option(min=0, max=2, help="Time for smaller files: 0, 1 (default) or 2.")
+        int | None, typer.Option(min=0, max=3, help="Time for smaller files: 0, 1 (default), 2, or 3 (needs torch).")
     ] = None,
     lossless: Annotated[bool, typer.Option("--lossless", help="Keep every sample exactly; needs no model.")] = False,
     model: Annotated[str, typer.Option(help="Built-in model by name, or a model file.")] = "photo",

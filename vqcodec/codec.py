@@ -28,6 +28,7 @@ if TYPE_CHECKING:  # numpy alone takes as long to load as a picture to decode: w
     from vqcodec.transform import Transform
 
 DEFAULT_EFFORT = 1  # the most that takes under 2 s for a picture of 768x512 on two cores
+SEARCH_EFFORT, MAX_EFFORT = 2, 3  # the most that needs no torch, and the most
 QUALITY_STEPS = 16  # positions of the header's quality byte between two quality levels
 
 
@@ -89,7 +90,7 @@ class Codec:
 
     @cached_property
     def _transform(self) -> Transform:
-        """The networks in torch, for a GPU."""
+        """The networks in torch: for a GPU, and for the highest effort."""
         from vqcodec.transform import Transform
 
         return Transform(weights.load_networks(self.info), self.device)
@@ -130,8 +131,9 @@ class Codec:
         """Compress an image at quality 0..100, or into at most `target_bytes` (which then choose the quality).
 
         An `effort` of 1 or 2 searches for codes that cost less, in bits and error, than those nearest to the image,
-        which an effort of 0 takes; those of learned codebooks and of two levels are not searched for. With `verify`
-        the bytes are decoded to codes and compared first.
+        which an effort of 0 takes; 3 refines these by gradients, which needs torch and about a minute. Those of
+        learned codebooks and of two levels are not searched for. With `verify` the bytes are decoded to codes and
+        compared first.
         """
         return self.encode_report(
             image, quality, target_bytes=target_bytes, effort=effort, verify=verify, threads=threads
@@ -179,12 +181,29 @@ class Codec:
         def attempt(position: int, dead_zone: int, effort: int) -> Attempt:
             codes = self._analyze(picture.pixels, position, dead_zone, threads)
             if effort and self.searches:
-                weight = self._lambda(position) / 3.0
-                codes = _core.search(self._model, codes, picture.pixels, position, weight, effort, threads)
+                codes = self._searched(picture.pixels, position, codes, effort, threads)
             data, bits = _core.write_file(self._model, width, height, position, codes, picture.gray, alpha, threads)
             return Attempt(position, dead_zone, codes, data, bits)
 
         return attempt
+
+    def _searched(
+        self, pixels: np.ndarray, position: int, codes: list[np.ndarray], effort: int, threads: int
+    ) -> list[np.ndarray]:
+        """Codes that cost less than the given ones."""
+
+        def search(codes: list[np.ndarray]) -> list[np.ndarray]:
+            weight = self._lambda(position) / 3.0
+            return _core.search(self._model, codes, pixels, position, weight, min(effort, SEARCH_EFFORT), threads)
+
+        if effort > MAX_EFFORT:
+            raise InvalidInputError(f"there is no such effort: the most is {MAX_EFFORT}")
+        codes = search(codes)
+        if effort <= SEARCH_EFFORT:
+            return codes
+        from vqcodec.refine import refine
+
+        return search([refine(self._transform.model, pixels, position / QUALITY_STEPS, codes[0])])
 
     def decode(self, data: bytes, *, levels: int = 0, max_pixels: int = MAX_PIXELS, threads: int = 0) -> np.ndarray:
         """Mirror of `encode`: an uint8 array of the shape that was encoded.
