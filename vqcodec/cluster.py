@@ -228,10 +228,11 @@ def _finished(shard: Shard, stop: int, task: Any, start: int) -> Items:
     try:
         if task is not None:
             ray.get(task)
-    except ray.exceptions.RayTaskError as error:
-        raise error.cause from None
     except ray.exceptions.RayError as error:
-        reason = str(error).strip().partition("\n")[0]
+        cause = error.cause if isinstance(error, ray.exceptions.RayTaskError) else error
+        if not isinstance(cause, ray.exceptions.RayError):
+            raise cause from None
+        reason = str(cause).strip().partition("\n")[0]
         raise VqcodecError(f"inputs {shard.begin} to {stop - 1}: {reason}") from error
     yield from shard.items(start, stop)
 
