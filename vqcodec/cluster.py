@@ -96,6 +96,8 @@ class Cluster:
     def __post_init__(self) -> None:
         if self.shard_inputs < 1:
             raise InvalidInputError(f"a shard has at least 1 input, not {self.shard_inputs}")
+        if self.settings.device != "cpu":
+            raise InvalidInputError(f"engine 'ray' encodes on processors only, not on {self.settings.device}")
 
     def items(self, start: int) -> Items:
         """What came of all inputs from number `start` on, in order: .vqc files, and errors for those left out."""
@@ -112,9 +114,10 @@ class Cluster:
                 whole = shard.path.name in there and self._keep(shard, part)
                 waiting.append((shard, part.stop, None if whole else self._begin(shard, part)))
                 while len(waiting) >= self._bound():
-                    yield from _finished(*waiting.popleft(), start)
-            while waiting:
-                yield from _finished(*waiting.popleft(), start)
+                    yield from _finished(*waiting[0], start)
+                    waiting.popleft()
+            for shard, stop, task in waiting:
+                yield from _finished(shard, stop, task, start)
         finally:
             _stop([task for _, _, task in waiting if task is not None])
 
@@ -147,10 +150,7 @@ class Cluster:
 
     def _begin(self, shard: Shard, part: Part) -> Any:
         """Start the task of a shard."""
-        task = ray.remote(pack_shard).options(
-            name=f"pack {shard.path.name}", num_cpus=1, num_gpus=int(self.settings.device == "cuda"),
-            max_retries=RETRIES,
-        )  # fmt: skip
+        task = ray.remote(pack_shard).options(name=f"pack {shard.path.name}", num_cpus=1, max_retries=RETRIES)
         try:
             source = self._whole if part.source is self.source else part.source
             return task.remote(source, part.begin, part.stop, shard, self._settings, self.on_error, self.force)

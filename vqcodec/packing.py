@@ -105,7 +105,8 @@ def pack(
     goes on there and ends in the same bytes, whatever the number of threads. Pictures that cannot be encoded
     stop the run or, with `on_error="skip"`, are listed and left out. `progress` is called after every input.
 
-    `engine="ray"` encodes on a Ray cluster, `shard_inputs` inputs a task, into the same bytes: `vqcodec.cluster`.
+    `engine="ray"` encodes on a Ray cluster into the same bytes: `shard_inputs` inputs a task, of which `threads` (0: as
+    many as the cluster has processors) are at work; see `vqcodec.cluster`.
     """
     settings = Settings(quality, effort, str(model), lossless, device)
     encode = settings.encoder()
