@@ -33,7 +33,7 @@ except ModuleNotFoundError as error:
 
 RETRIES = 5  # of a task whose worker died; each goes on where the one before it ended
 AHEAD = 2  # tasks at work or waiting for their turn, for each processor of the cluster
-STOP_SECONDS = 60.0  # that tasks have to stop, or the last writer of a shard to let go of it
+STOP_SECONDS = 120.0  # that tasks have to stop, or the last writer of a shard to let go of it (NFS: a lease of 90 s)
 
 
 @dataclass(frozen=True)
