@@ -220,6 +220,15 @@ def test_broken_pictures_stop_with_their_names(cluster: str, tmp_path: Path) -> 
         pack(Logged(tmp_path / "log", 4, broken=(2,)), tmp_path / "b.vqa", **settings)
 
 
+def test_a_shard_of_nothing_but_broken_pictures(cluster: str, tmp_path: Path) -> None:
+    inputs: list[Any] = list(pictures(10))
+    inputs[3:9] = [np.zeros((0, 4), np.uint8)] * 6
+    whole = pack(inputs, tmp_path / "local.vqa", on_error="skip", **FAST)
+    done = pack(inputs, tmp_path / "ray.vqa", on_error="skip", engine="ray", shard_inputs=4, **FAST)
+    assert (tmp_path / "ray.vqa").read_bytes() == (tmp_path / "local.vqa").read_bytes()
+    assert done == whole and done.left_out == 6
+
+
 def test_another_source_is_not_taken_up(cluster: str, tmp_path: Path) -> None:
     (tmp_path / "f").mkdir()
     for number, image in enumerate(pictures(12)):
@@ -244,6 +253,8 @@ def test_wrong_requests(cluster: str, tmp_path: Path) -> None:
         pack(source, tmp_path / "a.vqa", engine="ray")
     with pytest.raises(errors.InvalidInputError, match="at least 1 input"):
         pack(pictures(2), tmp_path / "b.vqa", engine="ray", shard_inputs=0)
+    with pytest.raises(errors.InvalidInputError, match="on processors only"):
+        pack(pictures(2), tmp_path / "b.vqa", engine="ray", lossless=True, device="cuda")
     with pytest.raises(errors.InvalidInputError, match="engine is 'local' or 'ray', not 'spark'"):
         pack(pictures(2), tmp_path / "b.vqa", engine="spark")  # type: ignore[arg-type]
     assert [path.name for path in tmp_path.iterdir() if "b.vqa" in path.name] == []

@@ -88,6 +88,7 @@ class Cluster:
     source: Source
     target: Path
     settings: Settings
+    note: bytes  # of the archive
     on_error: OnError
     force: bool
     shard_inputs: int
@@ -133,8 +134,8 @@ class Cluster:
 
     def _shard(self, begin: int) -> Shard:
         place = {"begin": begin, "inputs": self.shard_inputs, "of": self.source.count()}
-        path = self.folder / f"{begin // self.shard_inputs:06d}.vqa"
-        return Shard(path, begin, self.settings.note(shard=place))
+        note = json.dumps(json.loads(self.note) | {"shard": place}, sort_keys=True).encode()
+        return Shard(self.folder / f"{begin // self.shard_inputs:06d}.vqa", begin, note)
 
     def _keep(self, shard: Shard, part: Part) -> bool:
         """Whether a shard that is there can stay."""

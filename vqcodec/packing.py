@@ -38,12 +38,12 @@ class Settings:
     lossless: bool
     device: str
 
-    def note(self, **more: Any) -> bytes:
+    def note(self) -> bytes:
         """What the header of an archive says of it (JSON)."""
         facts: dict[str, Any] = {"lossless": True}
         if not self.lossless:
             facts = {"effort": self.effort, "model": load(self.model, self.device).model_id, "quality": self.quality}
-        return json.dumps({"vqcodec": facts, **more}, sort_keys=True).encode()
+        return json.dumps({"vqcodec": facts}, sort_keys=True).encode()
 
     def encoder(self) -> Encode:
         """The function that makes a .vqc file of an input."""
@@ -109,7 +109,7 @@ def pack(
     many as the cluster has processors) are at work; see `vqcodec.cluster`.
     """
     settings = Settings(quality, effort, str(model), lossless, device)
-    encode = settings.encoder()
+    encode, note = settings.encoder(), settings.note()
     for name, value, known in (("on_error", on_error, ("stop", "skip")), ("engine", engine, ("local", "ray"))):
         if value not in known:
             raise InvalidInputError(f"{name} is {known[0]!r} or {known[1]!r}, not {value!r}")
@@ -118,8 +118,8 @@ def pack(
     if engine == "ray":
         from vqcodec.cluster import Cluster
 
-        cluster = Cluster(found, Path(path), settings, on_error, force, shard_inputs, threads)
-    with ArchiveWriter(path, note=settings.note(), resume=resume, force=force) as writer:
+        cluster = Cluster(found, Path(path), settings, note, on_error, force, shard_inputs, threads)
+    with ArchiveWriter(path, note=note, resume=resume, force=force) as writer:
         state = go_on(found, writer)
         if cluster and not resume:
             cluster.clear()
