@@ -115,10 +115,9 @@ class Cluster:
                 whole = shard.path.name in there and self._keep(shard, part)
                 waiting.append((shard, part.stop, None if whole else self._begin(shard, part)))
                 while len(waiting) >= self._bound():
-                    yield from _finished(*waiting[0], start)
-                    waiting.popleft()
-            for shard, stop, task in waiting:
-                yield from _finished(shard, stop, task, start)
+                    yield from _next(waiting, start)
+            while waiting:
+                yield from _next(waiting, start)
         finally:
             _stop([task for _, _, task in waiting if task is not None])
 
@@ -224,8 +223,12 @@ def _forget(path: Path, done: int) -> int:
     return len(kept)
 
 
-def _finished(shard: Shard, stop: int, task: Any, start: int) -> Items:
-    """The items of a shard when its task is done."""
+def _next(waiting: deque[tuple[Shard, int, Any]], start: int) -> Items:
+    """The items of the shard whose turn it is, when its task is done."""
+    shard, stop, task = waiting[0]
+    if task is not None:
+        ray.wait([task])
+    waiting.popleft()  # now: Ray ends the driver if a task is cancelled while its end is being written down
     try:
         if task is not None:
             ray.get(task)
@@ -240,7 +243,8 @@ def _finished(shard: Shard, stop: int, task: Any, start: int) -> Items:
 
 def _stop(tasks: list[Any]) -> None:
     """End tasks whose shards nobody waits for; what they have written stays."""
-    for task in tasks:
-        ray.cancel(task)
     if tasks:
+        _, running = ray.wait(tasks, num_returns=len(tasks), timeout=0)
+        for task in running:
+            ray.cancel(task)
         ray.wait(tasks, num_returns=len(tasks), timeout=STOP_SECONDS)
