@@ -46,6 +46,9 @@ def pack(
     model: Annotated[str, typer.Option(help="Built-in model by name, or a model file.")] = "photo",
     device: Annotated[Literal["cpu", "cuda"], typer.Option(help="Where the networks run; cuda needs torch.")] = "cpu",
     threads: Threads = 0,
+    engine: Annotated[
+        Literal["local", "ray"], typer.Option(help="Encode on this machine, or on a Ray cluster (RAY_ADDRESS).")
+    ] = "local",
     on_error: Annotated[
         Literal["stop", "skip"], typer.Option(help="At a broken picture: stop, or list it and leave it out.")
     ] = "stop",
@@ -75,7 +78,7 @@ def pack(
         packed = run(
             source, output, quality=50.0 if quality is None else quality,
             effort=DEFAULT_EFFORT if effort is None else effort, model=model, lossless=lossless, device=device,
-            threads=threads, on_error=on_error, force=force, progress=progress,
+            threads=threads, engine=engine, on_error=on_error, force=force, progress=progress,
         )  # fmt: skip
         messages.failures += packed.left_out
         if not quiet:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -17,11 +18,48 @@ from vqcodec.codec import DEFAULT_EFFORT, load
 from vqcodec.errors import InvalidInputError, VqcodecError
 from vqcodec.exact import encode_exact
 from vqcodec.exact_pixels import ExactPicture
-from vqcodec.sources import EXACT, LOSSY, Item, Source, source_of
+from vqcodec.sources import EXACT, LOSSY, Item, Items, Source, source_of
 
 AHEAD = 8  # inputs in work or waiting for their turn, for each thread
 
 OnError = Literal["stop", "skip"]
+Engine = Literal["local", "ray"]
+Encode = Callable[[Item], bytes]
+Progress = Callable[["Packed"], None]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How pictures are encoded; another process can be told so, and loads the model for itself."""
+
+    quality: float
+    effort: int
+    model: str
+    lossless: bool
+    device: str
+
+    def note(self) -> bytes:
+        """What the header of an archive says of it (JSON)."""
+        facts: dict[str, Any] = {"lossless": True}
+        if not self.lossless:
+            facts = {"effort": self.effort, "model": load(self.model, self.device).model_id, "quality": self.quality}
+        return json.dumps({"vqcodec": facts}, sort_keys=True).encode()
+
+    def encoder(self) -> Encode:
+        """The function that makes a .vqc file of an input."""
+        if not self.lossless:
+            codec = load(self.model, self.device)
+            codec.position(self.quality)  # says at once what is wrong with it
+
+        def encode(item: Item) -> bytes:
+            picture = item.load(EXACT if self.lossless else LOSSY)
+            if isinstance(picture, bytes):
+                return picture
+            if isinstance(picture, ExactPicture):
+                return encode_exact(picture, threads=1)[0]
+            return codec.encode(picture, self.quality, effort=self.effort, threads=1)
+
+        return encode
 
 
 @dataclass
@@ -53,41 +91,60 @@ def pack(
     on_error: OnError = "stop",
     resume: bool = True,
     force: bool = False,
-    progress: Callable[[Packed], None] | None = None,
+    progress: Progress | None = None,
+    engine: Engine = "local",
+    shard_inputs: int = 1024,
 ) -> Packed:
     """Encode all pictures of a source into one archive, with a model or `lossless`.
 
-    The source is a folder, a .tar (webdataset), .npz or .npy file, a uint8 array (N, H, W, ...), a torch data set or
-    any sequence or iterable of images, (image, label) or {"image": ..., "label": ...}; images are PIL images, uint8
-    arrays, uint8 torch tensors (channels first), paths, or the bytes of .vqc files, which are taken as they are.
+    The source is a folder, a .tar (webdataset), .npz or .npy file, a uint8 array (N, H, W, ...), a torch or Ray data
+    set or any sequence or iterable of images, (image, label) or {"image": ..., "label": ...}; images are PIL images,
+    uint8 arrays, uint8 torch tensors (channels first), paths, or the bytes of .vqc files, which are taken as they are.
 
     The archive gets its name when it is whole. A run that was stopped leaves `path` + ".part"; the same call again
     goes on there and ends in the same bytes, whatever the number of threads. Pictures that cannot be encoded
     stop the run or, with `on_error="skip"`, are listed and left out. `progress` is called after every input.
+
+    `engine="ray"` encodes on a Ray cluster into the same bytes: `shard_inputs` inputs a task, of which `threads` (0: as
+    many as the cluster has processors) are at work; see `vqcodec.cluster`.
     """
-    settings: dict[str, Any] = {"lossless": True}
-    if not lossless:
-        codec = load(model, device)
-        settings = {"effort": effort, "model": codec.model_id, "quality": quality}
-        codec.position(quality)  # says at once what is wrong with it
-    if on_error not in ("stop", "skip"):
-        raise InvalidInputError(f"on_error is 'stop' or 'skip', not {on_error!r}")
+    settings = Settings(quality, effort, str(model), lossless, device)
+    encode, note = settings.encoder(), settings.note()
+    for name, value, known in (("on_error", on_error, ("stop", "skip")), ("engine", engine, ("local", "ray"))):
+        if value not in known:
+            raise InvalidInputError(f"{name} is {known[0]!r} or {known[1]!r}, not {value!r}")
     found = source_of(source)
-    note = json.dumps({"vqcodec": settings}, sort_keys=True).encode()
+    cluster = None
+    if engine == "ray":
+        from vqcodec.cluster import Cluster
+
+        cluster = Cluster(found, Path(path), settings, note, on_error, force, shard_inputs, threads)
     with ArchiveWriter(path, note=note, resume=resume, force=force) as writer:
-        done = writer.records + writer.skipped
-        state = Packed(found.count(), done, done, writer.records)
-        _check_place(found, writer, state)
+        state = go_on(found, writer)
+        if cluster and not resume:
+            cluster.clear()
+        items = (cluster or found).items(state.done)
+        add_all(writer, state, items, encode, 1 if cluster else threads, on_error, progress)
+    if cluster:
+        cluster.clear()
+    return state
 
-        def encode(item: Item) -> bytes:
-            picture = item.load(EXACT if lossless else LOSSY)
-            if isinstance(picture, bytes):
-                return picture
-            if isinstance(picture, ExactPicture):
-                return encode_exact(picture, threads=1)[0]
-            return codec.encode(picture, quality, effort=effort, threads=1)
 
-        for item, data in _in_order(encode, found.items(done), threads or os.cpu_count() or 1):
+def go_on(source: Source, writer: ArchiveWriter, begin: int = 0) -> Packed:
+    """How far an archive of a source's inputs from number `begin` on has come, which must be those it has."""
+    done = begin + writer.records + writer.skipped
+    state = Packed(source.count(), done, done - begin, writer.records)
+    _check_place(source, writer, state)
+    return state
+
+
+def add_all(
+    writer: ArchiveWriter, state: Packed, items: Items, encode: Encode, threads: int, on_error: OnError,
+    progress: Progress | None,
+) -> None:  # fmt: skip
+    """Add what comes of all items to an archive."""
+    with closing(_in_order(encode, items, threads or os.cpu_count() or 1)) as results:
+        for item, data in results:
             error = data.exception()
             if error is None:
                 try:
@@ -102,7 +159,6 @@ def pack(
             state.done += 1
             if progress:
                 progress(state)
-    return state
 
 
 def _skip(state: Packed, item: Item, error: BaseException, on_error: OnError) -> None:
@@ -115,9 +171,7 @@ def _skip(state: Packed, item: Item, error: BaseException, on_error: OnError) ->
     state.skipped.append((name, str(error) or type(error).__name__))
 
 
-def _in_order(
-    work: Callable[[Item], bytes], items: Iterator[Item], threads: int
-) -> Iterator[tuple[Item, Future[bytes]]]:
+def _in_order(work: Encode, items: Items, threads: int) -> Generator[tuple[Item, Future[bytes]], None, None]:
     """Every item with what came of it, in order; a bounded number is in work at a time."""
     pool = ThreadPoolExecutor(threads)
     try:
@@ -129,6 +183,7 @@ def _in_order(
             waiting.extend((item, pool.submit(work, item)) for item in islice(items, 1))
     finally:
         pool.shutdown(cancel_futures=True)
+        items.close()
 
 
 def _check_place(source: Source, writer: ArchiveWriter, state: Packed) -> None:

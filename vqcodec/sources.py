@@ -6,11 +6,12 @@ import json
 import operator
 import os
 import tarfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from copy import copy
 from dataclasses import dataclass
 from itertools import groupby, islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from PIL import Image
@@ -47,14 +48,56 @@ class Item:
     extra: bytes = b""
 
 
+Items = Generator[Item, None, None]
+
+
 class Source(Protocol):
     """Inputs in an order that never changes."""
 
     def count(self) -> int | None:
         """How many there are, where that is known."""
 
-    def items(self, start: int) -> Iterator[Item]:
+    def items(self, start: int) -> Items:
         """All from number `start` on."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """The inputs up to number `stop` of a whole from which `source` has those from number `begin` on."""
+
+    source: Source
+    begin: int
+    stop: int
+
+    def count(self) -> int:
+        return self.stop
+
+    def items(self, start: int) -> Items:
+        yield from islice(self.source.items(start - self.begin), self.stop - start)
+
+
+@runtime_checkable
+class Counted(Source, Protocol):
+    """A source that can be cut before its inputs are read."""
+
+    def count(self) -> int:
+        """How many inputs there are."""
+
+    def cut(self, start: int, stop: int) -> Part:
+        """Some of them, for another process: it carries no more than these, where that is possible."""
+
+
+def parts(source: Source, start: int, size: int) -> Iterator[Part]:
+    """A source from number `start` on in pieces of `size` inputs; read here, a piece at a time, where that must be."""
+    if isinstance(source, Counted):
+        count = source.count()
+        for first in range(start, count, size):
+            yield source.cut(first, min(first + size, count))
+        return
+    items = source.items(start)
+    while loaded := list(islice(items, size)):
+        yield Part(Samples(loaded), start, start + len(loaded))
+        start += len(loaded)
 
 
 def source_of(source: Any) -> Source:
@@ -63,6 +106,9 @@ def source_of(source: Any) -> Source:
         return _of_path(Path(source))
     if isinstance(source, np.ndarray):
         return Arrays(source)
+    if hasattr(source, "iter_rows"):  # a ray.data.Dataset, which gives its rows in any order unless told
+        source.context.execution_options.preserve_order = True
+        return Stream(source.iter_rows())
     if hasattr(source, "__len__") and hasattr(source, "__getitem__"):
         return Samples(source)
     if isinstance(source, Iterable):
@@ -74,7 +120,7 @@ def _of_path(path: Path) -> Source:
     if path.is_dir():
         return Folder(path)
     if path.suffix == ".npy":
-        return Arrays(np.load(path, mmap_mode="r", allow_pickle=False))
+        return ArrayFile(path.absolute())
     if path.suffix == ".npz":
         return _npz(path)
     if ".tar" in path.suffixes or path.suffix in (".tgz", ".tbz2", ".txz"):
@@ -103,7 +149,12 @@ class Folder:
     def count(self) -> int:
         return len(self.paths)
 
-    def items(self, start: int) -> Iterator[Item]:
+    def cut(self, start: int, stop: int) -> Part:
+        part = copy(self)
+        part.root, part.paths = self.root.absolute(), self.paths[start:stop]
+        return Part(part, start, stop)
+
+    def items(self, start: int) -> Items:
         for path in self.paths[start:]:
             name = path.encode(errors="surrogateescape").decode(errors="backslashreplace")
             yield Item(_file(self.root / path), name, self.labels.get(path.partition("/")[0]))
@@ -127,7 +178,7 @@ class Tar:
     def count(self) -> None:
         return None
 
-    def items(self, start: int) -> Iterator[Item]:
+    def items(self, start: int) -> Items:
         with tarfile.open(self.path, "r|*") as tar:
             members = (member for member in tar if member.isfile())
             for number, (key, group) in enumerate(groupby(members, lambda member: _key(member.name)[0])):
@@ -150,13 +201,13 @@ def _key(name: str) -> tuple[str, str]:
 def _sample(key: str, members: dict[str, bytes]) -> Item:
     image = next((suffix for suffix in members if f".{suffix.rpartition('.')[2].lower()}" in KNOWN), None)
     if image is None:
-        return Item(_fail(UnsupportedImageError("the sample has no image")), key)
+        return Item(failing(UnsupportedImageError("the sample has no image")), key)
     data = members.pop(image)
     name, load = f"{key}.{image}", _bytes(data, image)
     try:
         label = int(members.pop("cls")) if "cls" in members else None
     except ValueError:
-        return Item(_fail(InvalidInputError("the .cls member is not an integer")), name)
+        return Item(failing(InvalidInputError("the .cls member is not an integer")), name)
     extra = json.dumps({suffix: _json(suffix, value) for suffix, value in members.items()}) if members else ""
     return Item(load, name, label, extra.encode())
 
@@ -185,10 +236,28 @@ class Arrays:
     def count(self) -> int:
         return len(self.images)
 
-    def items(self, start: int) -> Iterator[Item]:
+    def cut(self, start: int, stop: int) -> Part:
+        labels = None if self.labels is None else self.labels[start:stop]
+        return Part(Arrays(self.images[start:stop], labels), start, stop)
+
+    def items(self, start: int) -> Items:
         for number in range(start, len(self.images)):
             label = None if self.labels is None else int(self.labels[number])
             yield Item(_picture(np.ascontiguousarray(self.images[number])), None, label)
+
+
+class ArrayFile(Arrays):
+    """The pictures of a .npy file, which every process maps into its memory for itself."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(np.load(path, mmap_mode="r", allow_pickle=False))
+        self.path = path
+
+    def __reduce__(self) -> tuple[type[ArrayFile], tuple[Path]]:
+        return ArrayFile, (self.path,)
+
+    def cut(self, start: int, stop: int) -> Part:
+        return Part(self, 0, stop)
 
 
 def _npz(path: Path) -> Arrays:
@@ -213,12 +282,15 @@ class Samples:
     def count(self) -> int:
         return len(self.samples)
 
-    def items(self, start: int) -> Iterator[Item]:
+    def cut(self, start: int, stop: int) -> Part:
+        return Part(self, 0, stop)
+
+    def items(self, start: int) -> Items:
         for number in range(start, len(self.samples)):
             try:  # here, and not in another thread: data sets need not allow that
                 yield _of_sample(self.samples[number])
             except Exception as error:
-                yield Item(_fail(error))
+                yield Item(failing(error))
 
 
 class Stream:
@@ -230,12 +302,12 @@ class Stream:
     def count(self) -> None:
         return None
 
-    def items(self, start: int) -> Iterator[Item]:
+    def items(self, start: int) -> Items:
         for sample in islice(self.samples, start, None):
             try:
                 yield _of_sample(sample)
             except Exception as error:
-                yield Item(_fail(error))
+                yield Item(failing(error))
 
 
 def _of_sample(sample: Any) -> Item:
@@ -251,7 +323,7 @@ def _of_sample(sample: Any) -> Item:
 
 def _picture(image: Any) -> Load:
     if isinstance(image, bytes):
-        return lambda reading: image
+        return given(image)
     if isinstance(image, str | Path):
         return _file(Path(image))
     if hasattr(image, "detach"):  # a torch tensor: channels first
@@ -269,7 +341,14 @@ def _label(label: Any) -> int | None:
         raise InvalidInputError(f"the label {label!r} is not an integer") from None
 
 
-def _fail(error: Exception) -> Load:
+def given(data: bytes) -> Load:
+    """The `load` of a .vqc file at hand."""
+    return lambda reading: data
+
+
+def failing(error: Exception) -> Load:
+    """The `load` of an input that cannot be had."""
+
     def load(reading: Reading) -> bytes:
         raise error
 
