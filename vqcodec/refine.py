@@ -34,7 +34,8 @@ def refine(model: VQVAE, pixels: np.ndarray, level: float, codes: np.ndarray) ->
     stride = model.config.stride
     padded = pad_to_multiple(pixels, stride)
     found: np.ndarray = codes.copy()
-    for window in windows(*codes.shape[1:], CORE, MARGIN):
+    _, rows, columns = codes.shape
+    for window in windows(rows, columns, CORE, MARGIN):
         (top, bottom), (left, right) = ((cells.start, cells.stop) for cells in window.region)
         shown = np.ascontiguousarray(padded[top * stride : bottom * stride, left * stride : right * stride])
         counted = (pixels.shape[0] - top * stride, pixels.shape[1] - left * stride)
