@@ -60,9 +60,9 @@ def bits_per_dim(nats: Tensor, dims: int, bin_width: float = 1.0) -> Tensor:
 
 
 def active_units(means: Tensor) -> Tensor:
-    """Which latents (L,) bool of posterior means (N, L, ...) tell pictures apart: Var_x(E[z | x]) > 0.01 (Burda et al.).
+    """Which latents (L,) bool tell pictures apart: the variance of their posterior means (N, L, ...) is above 0.01.
 
-    A latent on a grid is taken over all positions.
+    That is Burda et al.'s measure of collapse; a latent on a grid is taken over all positions.
     """
     return means.transpose(0, 1).flatten(1).var(1) > ACTIVE_VARIANCE
 

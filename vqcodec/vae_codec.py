@@ -98,9 +98,7 @@ def as_codec(vae: BetaVAE, config: ModelConfig, images: Tensor, widths: Sequence
     variance = torch.cat([one.log_variance for one in posteriors]).exp().mean((0, 2, 3))
     steps = torch.tensor(widths)[:, None] * STEP * variance.sqrt()
     lambdas = trade_off(math.exp(float(likelihood.log_scale)), vae.objective.beta) / torch.tensor(widths).square()
-    config = replace(
-        _factorized(config, len(widths)), lambda_min=float(lambdas[0]), lambda_max=float(lambdas[-1])
-    )
+    config = replace(_factorized(config, len(widths)), lambda_min=float(lambdas[0]), lambda_max=float(lambdas[-1]))
     model = VQVAE(config).eval()
     _copy_networks(encoder.analysis, model.analysis, torch.zeros(1))
     _copy_networks(decoder.synthesis, model.synthesis, torch.zeros(1))
