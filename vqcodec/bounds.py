@@ -19,8 +19,8 @@ from vqcodec.likelihoods import DiscretizedLogistic
 from vqcodec.models import VQVAE
 
 ACTIVE_VARIANCE = 0.01
-SCALE_OCTAVES = 8  # steps an octave of a picture's own scale
-SCALE_STEPS = 64  # from half a grey level upwards, sent in 6 bits
+OCTAVE = 4  # scales an octave: the best is missed by 0.008 bits/dim at most
+SCALES = 32  # from half a grey level upwards, named in 5 bits
 
 
 def elbo(vae: BetaVAE, images: Tensor, label: Tensor | None = None) -> Tensor:
@@ -78,12 +78,12 @@ class VQBound(NamedTuple):
 def vq_bound(model: VQVAE, images: Tensor, level: Tensor) -> VQBound:
     """-log2 p(codes) and -log2 P(x | codes) of 8-bit pictures (B, 3, H, W) in [0, 1], at quality positions (B,).
 
-    The pixels follow discretised logistics around the decoded picture, with the best of 64 scales for each
-    picture, of which the 6 bits are counted: codes and pixels make a lossless code, so this bounds log P(x).
+    The pixels follow discretised logistics around the decoded picture, with the best of 32 scales for each
+    picture, whose 5 bits are counted: codes and pixels make a lossless code, so this bounds log P(x).
     """
     codes = model.analyze(images, level)
     shown = model.synthesize(codes, level)
     code_bits = torch.stack([bits.flatten(1).sum(1) for bits in model.code_bits(codes, level)]).sum(0)
-    scales = [2.0 ** (step / SCALE_OCTAVES - 1.0) / 255.0 for step in range(SCALE_STEPS)]
+    scales = [2.0 ** (step / OCTAVE - 1.0) / 255.0 for step in range(SCALES)]
     nats = torch.stack([DiscretizedLogistic(scale).to(images.device)(images, shown) for scale in scales])
-    return VQBound(code_bits, -nats.amax(0) / math.log(2.0) + math.log2(SCALE_STEPS))
+    return VQBound(code_bits, -nats.amax(0) / math.log(2.0) + math.log2(SCALES))

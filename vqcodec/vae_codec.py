@@ -93,6 +93,7 @@ def as_codec(vae: BetaVAE, config: ModelConfig, images: Tensor, widths: Sequence
     """
     encoder, decoder, likelihood = vae.encoder, vae.decoder, vae.likelihood
     assert isinstance(encoder, PictureEncoder) and isinstance(decoder, PictureDecoder)
+    assert isinstance(likelihood, Gaussian)
     posteriors = [vae.posterior(one) for one in images.split(8)]
     means = torch.cat([one.mean for one in posteriors])
     variance = torch.cat([one.log_variance for one in posteriors]).exp().mean((0, 2, 3))
