@@ -171,7 +171,7 @@ def main() -> None:
             vae.load_state_dict(weights_before)
         seconds = train(vae, crops, options.steps, options.rate, number)
         weights_before = {name: value.clone() for name, value in vae.eval().state_dict().items()}
-        codec, path = as_codec(vae, model.config, fitted, WIDTHS), options.output / f"beta{beta:g}.safetensors"
+        codec, path = as_codec(vae, fitted, WIDTHS), options.output / f"beta{beta:g}.safetensors"
         path.write_bytes(export_model(codec, name=f"beta-vae-{beta:g}", description=f"beta-VAE, beta {beta:g}"))
         found = {"beta": beta, "latents": vae.latents, "steps": options.steps, "train_seconds": round(seconds)}
         models.append(found | bounds(vae, crops) | {"curve": curve(path, kodak, [0.0, 50.0, 100.0])})

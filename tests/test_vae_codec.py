@@ -8,12 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from test_models import SMALL
+from test_models import SMALL, SMALL_BOOK
 from torch import Tensor
 
 import vqcodec
 from vqcodec import _core
 from vqcodec.beta_vae import BetaVAE, Objective
+from vqcodec.config import ModelConfig
+from vqcodec.errors import InvalidInputError
 from vqcodec.export import export_model
 from vqcodec.models import VQVAE, start_from_pca
 from vqcodec.photos import CropSampler
@@ -60,7 +62,7 @@ def test_loss_reaches_every_network(vae: BetaVAE, crops: Tensor) -> None:
 
 
 def test_codes_are_posterior_means_in_steps(vae: BetaVAE, crops: Tensor, photo: np.ndarray, tmp_path: Path) -> None:
-    model = as_codec(vae, CONFIG, crops, (2.0, 1.0))
+    model = as_codec(vae, crops, (2.0, 1.0))
     path = tmp_path / "beta.safetensors"
     path.write_bytes(export_model(model, name="beta", description=""))
     codec = vqcodec.load(path)
@@ -90,7 +92,7 @@ def test_codes_are_posterior_means_in_steps(vae: BetaVAE, crops: Tensor, photo: 
 
 
 def test_trade_off_is_that_of_the_objective(vae: BetaVAE, crops: Tensor) -> None:
-    config = as_codec(vae, CONFIG, crops, (2.0, 1.0)).config
+    config = as_codec(vae, crops, (2.0, 1.0)).config
     assert (config.lambda_max, config.lambda_min) == pytest.approx((trade_off(NOISE, BETA), trade_off(NOISE, BETA) / 4))
     losses = vae(crops, 0)
     bits = losses.kl.sum() / np.log(2.0)
@@ -110,3 +112,9 @@ def test_tables_cost_little_more_than_the_entropy() -> None:
         share = np.unique(codes[:, channel].numpy(), return_counts=True)[1] / 1600
         entropy = -(share * np.log2(share)).sum()
         assert bits[channel].item() < entropy + 0.06
+
+
+@pytest.mark.parametrize("config", [SMALL_BOOK, replace(SMALL, coarse_slices=(3, 5))], ids=["codebook", "hierarchy"])
+def test_other_models_are_no_start(config: ModelConfig, crops: Tensor) -> None:
+    with pytest.raises(InvalidInputError, match="integer grid"):
+        picture_vae(VQVAE(config), 0.0, crops, noise=NOISE, objective=Objective())

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from vqcodec.beta_vae import BetaVAE, Objective
 from vqcodec.config import ModelConfig
+from vqcodec.errors import InvalidInputError
 from vqcodec.likelihoods import Gaussian
 from vqcodec.models import VQVAE
 from vqcodec.nets import LevelGain, ResidualAnalysis, ResidualSynthesis
@@ -30,6 +31,7 @@ class PictureEncoder(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
+        self.config = config
         self.analysis = ResidualAnalysis(config)
         self.gain = LevelGain(1, config.channels)
         self.log_variance = nn.Conv2d(config.analysis_coarse_width, config.channels, 1)
@@ -67,6 +69,8 @@ def picture_vae(model: VQVAE, level: float, images: Tensor, *, noise: float, obj
     Its codes' noise becomes the posterior's, and their energy on `images` (B, 3, H, W) the prior's unit. From
     `start_from_pca` that is probabilistic PCA (Tipping and Bishop 1999): the optimum of linear networks.
     """
+    if model.config.quantizer != "grid" or model.coarse is not None:
+        raise InvalidInputError("a beta-VAE begins as a model of one level on the integer grid")
     position = torch.full((len(images),), level)
     config = _factorized(model.config, 1)
     encoder, decoder = PictureEncoder(config), PictureDecoder(config)
@@ -85,8 +89,8 @@ def picture_vae(model: VQVAE, level: float, images: Tensor, *, noise: float, obj
 
 
 @torch.no_grad()
-def as_codec(vae: BetaVAE, config: ModelConfig, images: Tensor, widths: Sequence[float] = (1.0,)) -> VQVAE:
-    """An ordinary model of a `picture_vae` of this config; its tables are fitted on `images` (B, 3, H, W).
+def as_codec(vae: BetaVAE, images: Tensor, widths: Sequence[float] = (1.0,)) -> VQVAE:
+    """An ordinary model of a `picture_vae`, whose tables are fitted on `images` (B, 3, H, W).
 
     Each of `widths`, coarse to fine, makes a quality level: a latent's step is so many times sqrt(12) posterior
     deviations (root mean square over the images).
@@ -98,9 +102,9 @@ def as_codec(vae: BetaVAE, config: ModelConfig, images: Tensor, widths: Sequence
     means = torch.cat([one.mean for one in posteriors])
     variance = torch.cat([one.log_variance for one in posteriors]).exp().mean((0, 2, 3))
     steps = torch.tensor(widths)[:, None] * STEP * variance.sqrt()
-    lambdas = trade_off(math.exp(float(likelihood.log_scale)), vae.objective.beta) / torch.tensor(widths).square()
-    config = replace(_factorized(config, len(widths)), lambda_min=float(lambdas[0]), lambda_max=float(lambdas[-1]))
-    model = VQVAE(config).eval()
+    at_one = trade_off(math.exp(float(likelihood.log_scale)), vae.objective.beta)
+    lambdas = {"lambda_min": at_one / widths[0] ** 2, "lambda_max": at_one / widths[-1] ** 2}
+    model = VQVAE(replace(_factorized(encoder.config, len(widths)), **lambdas)).eval()
     _copy_networks(encoder.analysis, model.analysis, torch.zeros(1))
     _copy_networks(decoder.synthesis, model.synthesis, torch.zeros(1))
     model.analysis_gain.log_gain.copy_(encoder.gain.log_gain - steps.log())
