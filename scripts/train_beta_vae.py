@@ -2,8 +2,8 @@
 
     python scripts/train_beta_vae.py ../shared/data --output runs/beta --betas 64 16 4 --steps 300
 
-Each beta goes on from the one before, the first from the transform of `--from` (at the quality whose lambda is its
-own) or, with `--from pca`, from probabilistic PCA. Every model has three quality levels: steps of 2, 1.41 and 1 times
+Each starts from the transform of `--from`, at the quality whose lambda the beta has, or with `--from pca` from
+probabilistic PCA. (To go on from a larger beta is worse: latents that have collapsed do not come back.) Every model has three quality levels: steps of 2, 1.41 and 1 times
 sqrt(12) posterior deviations. Kodak's curves are measured on whole files, at effort 0, `photo` beside them.
 """
 
@@ -161,17 +161,14 @@ def main() -> None:
     folders = (options.data / "train-photos", options.data / "val-photos")
     crops = Crops(*(CropSampler(load_folders([folder]), CROP, 32, 0) for folder in folders))
     kodak, fitted = load_photos(options.data / "kodak"), pictures(crops.train, 1 << 40, FITTED).float() / 255.0
-    models, weights_before = [], None
+    models = []
     for number, beta in enumerate(options.betas):
         torch.manual_seed(number)
         objective = Objective(beta, options.warmup_steps, options.free_nats)
         model, position = begin(options.source, beta, crops)
         vae = picture_vae(model, position, fitted, noise=NOISE, objective=objective)
-        if weights_before is not None:
-            vae.load_state_dict(weights_before)
         seconds = train(vae, crops, options.steps, options.rate, number)
-        weights_before = {name: value.clone() for name, value in vae.eval().state_dict().items()}
-        codec, path = as_codec(vae, fitted, WIDTHS), options.output / f"beta{beta:g}.safetensors"
+        codec, path = as_codec(vae.eval(), fitted, WIDTHS), options.output / f"beta{beta:g}.safetensors"
         path.write_bytes(export_model(codec, name=f"beta-vae-{beta:g}", description=f"beta-VAE, beta {beta:g}"))
         found = {"beta": beta, "latents": vae.latents, "steps": options.steps, "train_seconds": round(seconds)}
         models.append(found | bounds(vae, crops) | {"curve": curve(path, kodak, [0.0, 50.0, 100.0])})
