@@ -3,8 +3,9 @@
     python scripts/train_beta_vae.py ../shared/data --output runs/beta --betas 64 16 4 --steps 300
 
 Each starts from the transform of `--from`, at the quality whose lambda the beta has, or with `--from pca` from
-probabilistic PCA. (To go on from a larger beta is worse: latents that have collapsed do not come back.) Every model has three quality levels: steps of 2, 1.41 and 1 times
-sqrt(12) posterior deviations. Kodak's curves are measured on whole files, at effort 0, `photo` beside them.
+probabilistic PCA. (To go on from a larger beta was worse: latents that have collapsed do not come back.) Every model
+has three quality levels: steps of 2, 1.41 and 1 times sqrt(12) posterior deviations. Kodak's curves are measured on
+whole files, at effort 0, `photo` beside them.
 """
 
 from __future__ import annotations
