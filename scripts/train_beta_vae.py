@@ -150,7 +150,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="folder with train-photos, val-photos and kodak")
     parser.add_argument("--output", type=Path, default=Path("runs/beta"), help="folder of the model files")
-    parser.add_argument("--betas", type=float, nargs="+", default=[64.0, 16.0, 4.0])
+    parser.add_argument("--betas", type=float, nargs="+", default=[16.0, 4.0, 64.0])
     parser.add_argument("--from", dest="source", default="photo", help="model to start from, or pca")
     parser.add_argument("--steps", type=int, default=300, help="of each beta")
     parser.add_argument("--rate", type=float, default=4e-4, help="learning rate at the start")
