@@ -103,8 +103,9 @@ def as_codec(vae: BetaVAE, images: Tensor, widths: Sequence[float] = (1.0,)) -> 
     variance = torch.cat([one.log_variance for one in posteriors]).exp().mean((0, 2, 3))
     steps = torch.tensor(widths)[:, None] * STEP * variance.sqrt()
     at_one = trade_off(math.exp(float(likelihood.log_scale)), vae.objective.beta)
-    lambdas = {"lambda_min": at_one / widths[0] ** 2, "lambda_max": at_one / widths[-1] ** 2}
-    model = VQVAE(replace(_factorized(encoder.config, len(widths)), **lambdas)).eval()
+    coarsest, finest = at_one / widths[0] ** 2, at_one / widths[-1] ** 2
+    config = replace(_factorized(encoder.config, len(widths)), lambda_min=coarsest, lambda_max=finest)
+    model = VQVAE(config).eval()
     _copy_networks(encoder.analysis, model.analysis, torch.zeros(1))
     _copy_networks(decoder.synthesis, model.synthesis, torch.zeros(1))
     model.analysis_gain.log_gain.copy_(encoder.gain.log_gain - steps.log())
