@@ -24,7 +24,7 @@ from safetensors.numpy import load_file, save_file
 from typer.testing import CliRunner
 
 import vqcodec
-from vqcodec import cli, weights
+from vqcodec import cli_encode, weights
 from vqcodec.cli import app
 
 posix = pytest.mark.skipif(os.name != "posix", reason="POSIX signals, pipes and terminals")
@@ -233,7 +233,7 @@ def test_what_cannot_be_kept_is_said(run: Run, tmp_path: Path) -> None:
 
 def test_a_quality_that_is_ignored_is_said(tmp_path: Path, photo: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     one_quality = vqcodec.Codec(dataclasses.replace(weights.resolve("photo"), quality_levels=1))
-    monkeypatch.setattr(cli, "_load", lambda *_: one_quality)
+    monkeypatch.setattr(cli_encode, "load_codec", lambda *_: one_quality)
     crop(photo).save(tmp_path / "a.png")
     note = "vqcodec: note: model photo has one quality: -q is ignored\n"
     for options, said in (("-q 50", True), ("", False), ("-q 50 --quiet", False)):

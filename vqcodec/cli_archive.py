@@ -13,6 +13,19 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from vqcodec.cli_shared import (
+    Device,
+    Effort,
+    Force,
+    Json,
+    Lossless,
+    Model,
+    ModelFile,
+    Quality,
+    Quiet,
+    Threads,
+    load_codec,
+)
 from vqcodec.errors import TruncatedError, VqcodecError
 from vqcodec.files import ARCHIVE_MAGIC
 from vqcodec.messages import Messages, say, usage_error
@@ -20,31 +33,22 @@ from vqcodec.messages import Messages, say, usage_error
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from vqcodec.packing import Packed
+    from vqcodec.packing_loop import Packed
 
 LINE_SECONDS = 30.0
 SUFFIX = ".vqa"
 
 Archive = Annotated[Path, typer.Argument(metavar="ARCHIVE", help="A .vqa file.")]
-Force = Annotated[bool, typer.Option("--force", "-f", help="Replace existing files.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Say nothing but errors.")]
-Json = Annotated[bool, typer.Option("--json", help="One JSON object a record on standard output.")]
-Threads = Annotated[int, typer.Option("--threads", "-j", min=0, max=256, help="Threads; 0 uses all cores.")]
-ModelFile = Annotated[str | None, typer.Option("--model", help="Model file, where it is not built in.")]
 
 
 def pack(
     source: Annotated[str, typer.Argument(metavar="SOURCE", help="Folder, .tar (webdataset), .npz or .npy file.")],
     output: Annotated[Path, typer.Argument(metavar="OUT.vqa", help="Archive to write.")],
-    quality: Annotated[
-        float | None, typer.Option("--quality", "-q", help="0 (smallest) to 100 (best), else 50.")
-    ] = None,
-    effort: Annotated[
-        int | None, typer.Option(min=0, max=3, help="Time for smaller files: 0, 1 (default), 2, or 3 (needs torch).")
-    ] = None,
-    lossless: Annotated[bool, typer.Option("--lossless", help="Keep every sample exactly; needs no model.")] = False,
-    model: Annotated[str, typer.Option(help="Built-in model by name, or a model file.")] = "photo",
-    device: Annotated[Literal["cpu", "cuda"], typer.Option(help="Where the networks run; cuda needs torch.")] = "cpu",
+    quality: Quality = None,
+    effort: Effort = None,
+    lossless: Lossless = False,
+    model: Model = "photo",
+    device: Device = "cpu",
     threads: Threads = 0,
     engine: Annotated[
         Literal["local", "ray"], typer.Option(help="Encode on this machine, or on a Ray cluster (RAY_ADDRESS).")
@@ -63,15 +67,11 @@ def pack(
         usage_error("--quality must lie between 0 and 100")
     if lossless and (quality is not None or effort is not None or device != "cpu"):
         usage_error("--lossless goes without --quality, --effort and --device")
-    import vqcodec
     from vqcodec.codec import DEFAULT_EFFORT
     from vqcodec.packing import pack as run
 
-    try:
-        if not lossless:
-            vqcodec.load(model, device=device)
-    except VqcodecError as error:
-        usage_error(f"--model {model}: {error}")
+    if not lossless:
+        load_codec(model, device)
     messages = Messages(quiet=quiet)
     begun = time.monotonic()
     with messages.work(Path(source)), _progress(quiet) as progress:

@@ -23,7 +23,7 @@ from vqcodec import weights
 from vqcodec.archive import ArchiveReader
 from vqcodec.archive_writer import ArchiveWriter
 from vqcodec.errors import CorruptedError, InvalidInputError, ModelMismatchError, VqcodecError
-from vqcodec.packing import OnError, Packed, Settings, add_all, go_on
+from vqcodec.packing_loop import OnError, Packed, Settings, add_all, go_on
 from vqcodec.sources import Item, Items, Part, Source, failing, given, parts
 
 try:
