@@ -253,8 +253,11 @@ impl Transform {
         let all = 0..inputs.height;
         self.add_band((&trunk, skip.as_ref()), all, &mut sums, &mut Scratch::default());
         let shown = sums.chunks_exact(rows * self.stride * line).map(|sums| {
-            let rows = sums.chunks_exact(line).take(height);
-            rows.flat_map(|sums| &sums[..width * COLOURS]).map(|&sum| shown(sum)).collect()
+            let mut pixels = Vec::with_capacity(height * width * COLOURS);
+            for sums in sums.chunks_exact(line).take(height) {
+                pixels.extend(sums[..width * COLOURS].iter().map(|&sum| shown(sum)));
+            }
+            pixels
         });
         Ok(shown.collect())
     }
