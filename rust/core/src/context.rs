@@ -325,6 +325,9 @@ pub struct Lane<'a, C> {
     pub coder: &'a mut C,
 }
 
+/// A tap and the channels that it sees.
+type Seen = (Tap, Range<usize>);
+
 /// The network of one step at one quality, with the memory it works in.
 struct Evaluation<'a> {
     prior: &'a ContextPrior,
@@ -397,7 +400,7 @@ impl<'a> Evaluation<'a> {
         &self,
         [_, height, width]: [usize; 3],
         positions: &[(usize, usize)],
-    ) -> (Vec<(Tap, Range<usize>)>, Vec<Range<usize>>) {
+    ) -> (Vec<Seen>, Vec<Range<usize>>) {
         let own = self.prior.own_channels(&self.slice.variables);
         let inside = |tap: &Tap| {
             positions.iter().any(|&(y, x)| {

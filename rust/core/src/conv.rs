@@ -5,6 +5,7 @@
 //! that are outside for a whole batch are left out. In small pictures those are most, so the
 //! positions of several pictures go together that are at the same place of theirs.
 
+use std::iter;
 use std::ops::Range;
 
 use rayon::prelude::*;
@@ -193,7 +194,7 @@ impl Conv {
                 let spans = self.spans(&taps, input.channels);
                 (taps, spans)
             }
-            _ => (whole(), vec![0..self.layer.stride() / 2]),
+            _ => (whole(), iter::once(0..self.layer.stride() / 2).collect()),
         };
         inputs.clear();
         for (y, x) in positions {

@@ -4,6 +4,8 @@
 
 mod tiny_model;
 
+use std::ops::Range;
+
 use proptest::prelude::*;
 use tiny_model::{Random, Sizes};
 use vqcodec_core::kernels::{Kernel, Matrix, Rounding};
@@ -82,6 +84,11 @@ impl Problem {
     }
 }
 
+/// The one span of all column pairs.
+fn all(matrix: &Matrix) -> Vec<Range<usize>> {
+    std::iter::once(0..matrix.stride() / 2).collect()
+}
+
 proptest! {
     /// Column pairs that are left out count as zeros.
     #[test]
@@ -102,7 +109,7 @@ proptest! {
         }
         let rounding = Rounding::tiles(&problem.shifts);
         for kernel in Kernel::available() {
-            let outputs = [(&whole, &vec![0..matrix.stride() / 2]), (&kept, &spans)].map(|(inputs, spans)| {
+            let outputs = [(&whole, &all(&matrix)), (&kept, &spans)].map(|(inputs, spans)| {
                 let mut outputs = vec![i32::MIN; rows * batch];
                 kernel.apply((&matrix, spans), &rounding, &problem.biases, inputs, &mut outputs);
                 outputs
