@@ -72,13 +72,7 @@ impl Problem {
         for kernel in Kernel::available() {
             let mut outputs = vec![i32::MIN; exact.len()];
             let rounding = Rounding::tiles(&self.shifts);
-            kernel.apply(
-                (&matrix, &[0..matrix.stride() / 2]),
-                &rounding,
-                &self.biases,
-                &inputs,
-                &mut outputs,
-            );
+            kernel.apply((&matrix, &all(&matrix)), &rounding, &self.biases, &inputs, &mut outputs);
             assert!(outputs == exact, "{}: {outputs:?}, not {exact:?}", kernel.name());
         }
     }
