@@ -103,10 +103,12 @@ def decode_batch(
     threads: int = 0,
 ) -> list[np.ndarray]:
     """`decode` of several files, whatever models they name."""
-    lossless = [number for number, data in enumerate(files) if _lossless(data, 0, max_pixels)]
-    found = {number: decode(files[number], max_pixels=max_pixels, threads=threads) for number in lossless}
+    headers = [_core.read_header(data, max_pixels) for data in files]
+    exact = [number for number, header in enumerate(headers) if header.exact is not None]
+    found = {number: decode_exact(files[number], max_pixels=max_pixels, threads=threads).to_array() for number in exact}
     others = [number for number in range(len(files)) if number not in found]
-    decoded = _by_model([files[number] for number in others], model, device, max_pixels, lambda codec, part: (
+    models = [headers[number].model_id for number in others]
+    decoded = _by_model([files[number] for number in others], models, model, device, lambda codec, part: (
         codec.decode_batch(part, max_pixels=max_pixels, threads=threads)
     ))  # fmt: skip
     found.update(zip(others, decoded, strict=True))
@@ -117,7 +119,8 @@ def codes_batch(
     files: Sequence[bytes], *, model: str | Path | None = None, max_pixels: int = MAX_PIXELS, threads: int = 0
 ) -> list[list[np.ndarray]]:
     """`codes` of several files, whatever models they name."""
-    return _by_model(files, model, "cpu", max_pixels, lambda codec, part: codec.codes_batch(
+    models = [_core.read_header(data, max_pixels).model_id for data in files]
+    return _by_model(files, models, model, "cpu", lambda codec, part: codec.codes_batch(
         part, max_pixels=max_pixels, threads=threads
     ))  # fmt: skip
 
@@ -163,17 +166,17 @@ def _lossless(data: bytes, levels: int, max_pixels: int) -> bool:
 
 def _by_model(
     files: Sequence[bytes],
+    models: Sequence[str],
     model: str | Path | None,
     device: str,
-    max_pixels: int,
     work: Callable[[Codec, list[bytes]], list[T]],
 ) -> list[T]:
-    """Work on the files of each model together; results in the order of the files."""
+    """Work on the files of each of the `models` that they name together; results in the order of the files."""
     if model is not None:
         return work(load(model, device), list(files))
     numbers: dict[str, list[int]] = {}
-    for number, data in enumerate(files):
-        numbers.setdefault(_core.read_header(data, max_pixels).model_id, []).append(number)
+    for number, model_id in enumerate(models):
+        numbers.setdefault(model_id, []).append(number)
     found: dict[int, T] = {}
     for model_id, chosen in numbers.items():
         codec = codec_of(weights.find(model_id), device)

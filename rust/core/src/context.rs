@@ -6,6 +6,7 @@
 //! do not see each other go through the network together.
 
 use std::ops::Range;
+use std::slice;
 
 use crate::adapt::Adaptation;
 use crate::categorical::Categorical;
@@ -324,6 +325,9 @@ pub struct Lane<'a, C> {
     pub coder: &'a mut C,
 }
 
+/// A tap and the channels that it sees.
+type Seen = (Tap, Range<usize>);
+
 /// The network of one step at one quality, with the memory it works in.
 struct Evaluation<'a> {
     prior: &'a ContextPrior,
@@ -348,45 +352,79 @@ impl<'a> Evaluation<'a> {
         grids: impl IntoIterator<Item = &'f FeatureGrid>,
         positions: &[(usize, usize)],
     ) -> &[i32] {
-        let count = self.gather(grids, positions);
+        let (count, spans) = self.gather(grids, positions);
         let [hidden1, hidden2, head] = &self.slice.shared;
         let layers = [&self.step.context, hidden1, hidden2, head];
         for (index, (layer, biases)) in layers.into_iter().zip(&self.biases).enumerate() {
+            let all = 0..layer.stride() / 2;
+            let spans = if index == 0 { &spans[..] } else { slice::from_ref(&all) };
             if index > 0 {
                 let rows = layers[index - 1].rows();
                 self.inputs.resize(count * layer.stride(), 0);
                 activate(&self.outputs, rows, layer.stride(), &mut self.inputs);
             }
             self.outputs.resize(count * layer.rows(), 0);
-            layer.apply(self.prior.kernel, biases, &self.inputs, &mut self.outputs);
+            let kernel = self.prior.kernel;
+            layer.apply_to(spans, kernel, biases, &self.inputs, &mut self.outputs);
         }
         &self.outputs
     }
 
-    /// Fills the inputs of the context layer: for every tap the features it sees, zero-padded. Returns
-    /// the number of vectors.
+    /// Fills the inputs of the context layer: for every tap the features it sees. Returns the number
+    /// of vectors and the column pairs that the inputs belong to.
     fn gather<'f>(
         &mut self,
         grids: impl IntoIterator<Item = &'f FeatureGrid>,
         positions: &[(usize, usize)],
-    ) -> usize {
-        let own = self.prior.own_channels(&self.slice.variables);
-        let stride = self.step.context.stride();
+    ) -> (usize, Vec<Range<usize>>) {
+        let mut grids = grids.into_iter().peekable();
+        let size = grids.peek().map_or([0; 3], |features| features.shape());
+        let (taps, spans) = self.taps_inside(size, positions);
         let mut count = 0;
         self.inputs.clear();
         for features in grids {
             for &(y, x) in positions {
-                for tap in &self.step.taps {
-                    let channels = match tap.source {
-                        Source::Earlier => 0..own.start,
-                        Source::Own => own.clone(),
-                    };
-                    self.inputs.extend_from_slice(features.seen(y, x, tap, channels));
+                for (tap, channels) in &taps {
+                    self.inputs.extend_from_slice(features.seen(y, x, tap, channels.clone()));
                 }
                 count += 1;
-                self.inputs.resize(count * stride, 0);
+                self.inputs.resize(self.inputs.len().next_multiple_of(2), 0);
             }
         }
-        count
+        (count, spans)
+    }
+
+    /// The taps that see something of a tile from any of some positions, the channels they see, and
+    /// the column pairs of the context layer for all of them.
+    fn taps_inside(
+        &self,
+        [_, height, width]: [usize; 3],
+        positions: &[(usize, usize)],
+    ) -> (Vec<Seen>, Vec<Range<usize>>) {
+        let own = self.prior.own_channels(&self.slice.variables);
+        let inside = |tap: &Tap| {
+            positions.iter().any(|&(y, x)| {
+                y.wrapping_add_signed(tap.dy) < height && x.wrapping_add_signed(tap.dx) < width
+            })
+        };
+        let in_pairs = own.start.is_multiple_of(2) && own.end.is_multiple_of(2);
+        let (mut taps, mut spans, mut columns) = (Vec::new(), Vec::<Range<usize>>::new(), 0..0);
+        for &tap in &self.step.taps {
+            let channels = match tap.source {
+                Source::Earlier => 0..own.start,
+                Source::Own => own.clone(),
+            };
+            columns = columns.end..columns.end + channels.len();
+            if in_pairs && !inside(&tap) {
+                continue;
+            }
+            let (first, end) = (columns.start / 2, columns.end.div_ceil(2));
+            match spans.last_mut() {
+                Some(last) if last.end >= first => last.end = end,
+                _ => spans.push(first..end),
+            }
+            taps.push((tap, channels));
+        }
+        (taps, spans)
     }
 }

@@ -1,8 +1,11 @@
 //! Exact convolutions over grids of int16 activations, row by row on all threads of the pool.
 //!
 //! A convolution gathers, for a batch of neighbouring positions, the part of the input that each
-//! one sees, and puts them through a dense [`Layer`]. Whatever lies outside the grid is zero.
+//! one sees, and puts them through a dense [`Layer`]. Whatever lies outside the grid is zero: taps
+//! that are outside for a whole batch are left out. In small pictures those are most, so the
+//! positions of several pictures go together that are at the same place of theirs.
 
+use std::iter;
 use std::ops::Range;
 
 use rayon::prelude::*;
@@ -54,6 +57,16 @@ impl Grid {
         Some(stack)
     }
 
+    /// Rows of positions, one for every `stride` rows, that a thread takes at a time: several where they
+    /// are short, so that weights which were loaded once serve a whole batch, and all those of stacked
+    /// pictures.
+    pub(crate) fn rows_together(&self, stride: usize) -> usize {
+        match self.picture < self.height {
+            true => self.height / stride,
+            false => (BATCH / (self.width / stride).max(1)).max(1),
+        }
+    }
+
     /// Columns `start..start + count` of row `y` of the picture that begins at row `top`, of which
     /// some may lie outside, into `target`.
     fn copy_row(&self, top: usize, y: isize, start: isize, count: usize, target: &mut Vec<i16>) {
@@ -89,6 +102,21 @@ pub struct Conv {
     pub fold: usize,
 }
 
+/// The part of a window that lies inside the grid for some of a batch of positions.
+#[derive(Debug)]
+struct Taps {
+    rows: Range<usize>,
+    columns: Range<usize>,
+}
+
+impl Taps {
+    /// The smallest part that holds both.
+    fn or(self, other: Self) -> Self {
+        let cover = |a: Range<usize>, b: Range<usize>| a.start.min(b.start)..a.end.max(b.end);
+        Self { rows: cover(self.rows, other.rows), columns: cover(self.columns, other.columns) }
+    }
+}
+
 /// The memory that a thread works in.
 #[derive(Debug, Default)]
 pub struct Scratch {
@@ -109,36 +137,76 @@ impl Conv {
         self.layer.rows() / (self.fold * self.fold)
     }
 
-    /// The outputs at the positions of some rows, in batches: `each(start, outputs)` from the position
-    /// number `start` of these rows.
+    /// The taps that are inside an `input` for a position of its first picture.
+    fn taps(&self, input: &Grid, y: usize, x: usize) -> Taps {
+        let pad = self.pad();
+        let inside = |position: usize, length: usize| {
+            let first = position * self.stride;
+            pad.saturating_sub(first)..self.size.min(length + pad - first)
+        };
+        Taps { rows: inside(y, input.picture), columns: inside(x, input.width) }
+    }
+
+    /// The column pairs of the layer that see some taps.
+    fn spans(&self, taps: &Taps, channels: usize) -> Vec<Range<usize>> {
+        let pairs = |tap: usize| tap * channels / 2;
+        let row = |dy: usize| dy * self.size;
+        let Taps { rows, columns } = taps;
+        let spans = rows.clone().map(row);
+        spans.map(|row| pairs(row + columns.start)..pairs(row + columns.end)).collect()
+    }
+
+    /// The outputs at the positions of some rows, in batches: `each(places, outputs)` for the numbers
+    /// of positions in these rows.
     fn for_rows(
         &self,
         kernel: Kernel,
         input: &Grid,
         rows: Range<usize>,
         (inputs, outputs): (&mut Vec<i16>, &mut Vec<i32>),
-        mut each: impl FnMut(usize, &[i32]),
+        mut each: impl FnMut(&[usize], &[i32]),
     ) {
-        let (width, stride) = (input.width / self.stride, self.layer.stride());
-        let pad = self.pad() as isize;
         let biases = self.layer.biases_at(0);
-        let count = rows.len() * width;
-        for start in (0..count).step_by(BATCH) {
-            let batch = BATCH.min(count - start);
-            inputs.clear();
-            for index in start..start + batch {
-                let (y, x) = ((rows.start + index / width) * self.stride, index % width);
-                let left = (x * self.stride) as isize - pad;
-                for dy in 0..self.size {
-                    let row = (y % input.picture + dy) as isize - pad;
-                    input.copy_row(y - y % input.picture, row, left, self.size, inputs);
-                }
-                inputs.resize((index - start + 1) * stride, 0);
-            }
-            outputs.resize(batch * self.layer.rows(), 0);
-            self.layer.apply(kernel, &biases, inputs, outputs);
-            each(start, outputs);
+        let width = input.width / self.stride;
+        let places = places(rows.len() * width, input.picture / self.stride * width);
+        for places in places.chunks(BATCH) {
+            let positions = places.iter().map(|place| (rows.start + place / width, place % width));
+            let spans = self.gather(input, positions, inputs);
+            outputs.resize(places.len() * self.layer.rows(), 0);
+            self.layer.apply_to(&spans, kernel, &biases, inputs, outputs);
+            each(places, outputs);
         }
+    }
+
+    /// Fills the inputs with what a batch of positions sees; returns the column pairs they belong to.
+    fn gather(
+        &self,
+        input: &Grid,
+        positions: impl Iterator<Item = (usize, usize)> + Clone,
+        inputs: &mut Vec<i16>,
+    ) -> Vec<Range<usize>> {
+        let (pad, picture) = (self.pad() as isize, input.picture / self.stride);
+        let taps =
+            positions.clone().map(|(y, x)| self.taps(input, y % picture, x)).reduce(Taps::or);
+        let whole = || Taps { rows: 0..self.size, columns: 0..self.size };
+        let (taps, spans) = match taps {
+            Some(taps) if input.channels.is_multiple_of(2) => {
+                let spans = self.spans(&taps, input.channels);
+                (taps, spans)
+            }
+            _ => (whole(), iter::once(0..self.layer.stride() / 2).collect()),
+        };
+        inputs.clear();
+        for (y, x) in positions {
+            let (top, left) =
+                (y - y % picture, (x * self.stride + taps.columns.start) as isize - pad);
+            for dy in taps.rows.clone() {
+                let row = (y % picture * self.stride + dy) as isize - pad;
+                input.copy_row(top * self.stride, row, left, taps.columns.len(), inputs);
+            }
+            inputs.resize(inputs.len().next_multiple_of(2), 0);
+        }
+        spans
     }
 
     /// The output as activations: clamped to +-[`LIMIT`], below at 0 where `relu` is set.
@@ -149,14 +217,14 @@ impl Conv {
         output.picture = input.picture / self.stride * fold;
         let line = output.width * output.channels;
         let low = if relu { 0 } else { -LIMIT };
-        let together = rows_together(width);
+        let together = input.rows_together(self.stride);
         let bands = output.values.par_chunks_mut(together * fold * line).enumerate();
         bands.for_each_init(Scratch::default, |scratch, (index, band)| {
             let memory = (&mut scratch.inputs, &mut scratch.outputs);
             let first = index * together;
             let rows = first..first + band.len() / (fold * line);
-            self.for_rows(kernel, input, rows, memory, |start, outputs| {
-                self.unfold(start, width, outputs, |at, outputs| {
+            self.for_rows(kernel, input, rows, memory, |places, outputs| {
+                self.unfold(places, width, outputs, |at, outputs| {
                     clamp_into(outputs, low, &mut band[at..][..outputs.len()]);
                 });
             });
@@ -175,8 +243,8 @@ impl Conv {
     ) {
         let memory = (&mut scratch.inputs, &mut scratch.outputs);
         let width = input.width / self.stride;
-        self.for_rows(kernel, input, rows, memory, |start, outputs| {
-            self.unfold(start, width, outputs, |at, outputs| {
+        self.for_rows(kernel, input, rows, memory, |places, outputs| {
+            self.unfold(places, width, outputs, |at, outputs| {
                 for (sum, &output) in target[at..].iter_mut().zip(outputs) {
                     *sum = sum.saturating_add(output);
                 }
@@ -184,22 +252,19 @@ impl Conv {
         });
     }
 
-    /// Calls `put(start, numbers)` for the pieces of outputs that stay together: those from the
-    /// position number `start` on, in rows of `width` positions.
+    /// Calls `put(start, numbers)` for the pieces of outputs that stay together: those of positions by
+    /// their numbers in rows of `width`.
     fn unfold(
         &self,
-        start: usize,
+        places: &[usize],
         width: usize,
         outputs: &[i32],
         mut put: impl FnMut(usize, &[i32]),
     ) {
         let (fold, numbers) = (self.fold, self.layer.rows());
-        if fold == 1 {
-            return put(start * numbers, outputs);
-        }
         let piece = numbers / fold;
-        for (index, outputs) in (start..).zip(outputs.chunks_exact(numbers)) {
-            let (y, x) = (index / width, index % width);
+        for (place, outputs) in places.iter().zip(outputs.chunks_exact(numbers)) {
+            let (y, x) = (place / width, place % width);
             for (dy, outputs) in outputs.chunks_exact(piece).enumerate() {
                 put(((y * fold + dy) * width + x) * piece, outputs);
             }
@@ -207,10 +272,13 @@ impl Conv {
     }
 }
 
-/// Rows that a thread takes at a time: several where they are short, so that weights which were
-/// loaded once serve a whole batch.
-pub(crate) fn rows_together(width: usize) -> usize {
-    (BATCH / width.max(1)).max(1)
+/// The numbers of `count` positions in the order in which they go through a layer: where they are
+/// whole pictures of `each` positions, first those at the first place of all pictures, and so on.
+fn places(count: usize, each: usize) -> Vec<usize> {
+    let whole = count > each && count.is_multiple_of(each);
+    let pictures = if whole { count / each } else { 1 };
+    let each = count / pictures;
+    (0..count).map(|index| index % pictures * each + index / pictures).collect()
 }
 
 /// `x + mix(relu(spatial(x)))`: a 3x3 convolution and a 1x1 one beside the identity.
@@ -229,26 +297,28 @@ impl Block {
         output.picture = input.picture;
         let (hidden, stride) = (self.spatial.layer.rows(), self.mix.layer.stride());
         let biases = self.mix.layer.biases_at(0);
-        let (together, line) = (rows_together(input.width), input.width * input.channels);
+        let (together, line) = (input.rows_together(1), input.width * input.channels);
         let bands = output.values.par_chunks_mut(together * line);
         let bands = bands.zip(input.values.par_chunks(together * line)).enumerate();
         bands.for_each_init(Scratch::default, |scratch, (index, (band, own))| {
             let Scratch { inputs, outputs, hidden: activations, mixed } = scratch;
             let first = index * together;
             let rows = first..first + band.len() / line;
-            self.spatial.for_rows(kernel, input, rows, (inputs, outputs), |start, outputs| {
-                let batch = outputs.len() / hidden;
-                activations.resize(batch * stride, 0);
+            self.spatial.for_rows(kernel, input, rows, (inputs, outputs), |places, outputs| {
+                activations.resize(places.len() * stride, 0);
                 for (outputs, activations) in
                     outputs.chunks_exact(hidden).zip(activations.chunks_exact_mut(stride))
                 {
                     clamp_into(outputs, 0, &mut activations[..hidden]);
                 }
-                mixed.resize(batch * input.channels, 0);
+                mixed.resize(places.len() * input.channels, 0);
                 self.mix.layer.apply(kernel, &biases, activations, mixed);
-                let at = start * input.channels;
-                for ((sum, &own), &mixed) in band[at..].iter_mut().zip(&own[at..]).zip(&*mixed) {
-                    *sum = mixed.saturating_add(own.into()).clamp(-LIMIT, LIMIT) as i16;
+                for (place, mixed) in places.iter().zip(mixed.chunks_exact(input.channels)) {
+                    let at = place * input.channels;
+                    let sums = band[at..].iter_mut().zip(&own[at..]);
+                    for ((sum, &own), &mixed) in sums.zip(mixed) {
+                        *sum = mixed.saturating_add(own.into()).clamp(-LIMIT, LIMIT) as i16;
+                    }
                 }
             });
         });

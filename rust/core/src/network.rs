@@ -4,6 +4,9 @@
 //! layer proves that no accumulator can leave int32 for any inputs within the stated bound, so
 //! any order of summation, vector width or number of threads gives the same numbers.
 
+use std::ops::Range;
+use std::slice;
+
 use crate::error::{Error, Result};
 use crate::kernels::{Kernel, Matrix, Rounding, TILE};
 
@@ -87,7 +90,21 @@ impl Layer {
 
     /// Applies the layer to `(batch, stride)` inputs, giving `(batch, rows)` int32 outputs.
     pub fn apply(&self, kernel: Kernel, biases: &[i32], inputs: &[i16], outputs: &mut [i32]) {
-        kernel.apply(&self.weights, &self.rounding, biases, inputs, outputs);
+        let all = 0..self.stride() / 2;
+        self.apply_to(slice::from_ref(&all), kernel, biases, inputs, outputs);
+    }
+
+    /// The same where all inputs but some spans of pairs are 0: `inputs` holds `(batch, 2 * pairs)`
+    /// numbers, those of the spans one after the other.
+    pub fn apply_to(
+        &self,
+        spans: &[Range<usize>],
+        kernel: Kernel,
+        biases: &[i32],
+        inputs: &[i16],
+        outputs: &mut [i32],
+    ) {
+        kernel.apply((&self.weights, spans), &self.rounding, biases, inputs, outputs);
     }
 }
 

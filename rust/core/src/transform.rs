@@ -18,7 +18,7 @@ use rayon::prelude::*;
 
 use crate::coarse::Coarse;
 use crate::codes::{CodeGrid, Tile, tiles};
-use crate::conv::{Conv, Grid, Scratch, rows_together};
+use crate::conv::{Conv, Grid, Scratch};
 use crate::error::Result;
 use crate::gain::Gain;
 use crate::gradient::Backward;
@@ -199,7 +199,7 @@ impl Transform {
         for core in tiles(rows, columns, CORE) {
             let region = grow(core, margin, rows, columns);
             let inputs = self.inputs(codes, region, quality)?;
-            self.synthesize_window(inputs, &mut pixels, width, core, region, quality);
+            self.synthesize_window(inputs, &mut pixels, width, (core, region), quality);
         }
         Ok(pixels)
     }
@@ -248,48 +248,41 @@ impl Transform {
             return Ok(Vec::new());
         };
         let trunk = run(&self.synthesis.trunk, self.kernel, &inputs, quality);
-        let shown = (0..pictures.len()).map(|index| {
-            let mut pixels = vec![0; height * width * COLOURS];
-            let top = index * rows;
-            self.show((&trunk, skip.as_ref()), top, &mut pixels, width, (whole, whole));
+        let line = columns * self.stride * COLOURS;
+        let mut sums = vec![0; inputs.height * self.stride * line];
+        let all = 0..inputs.height;
+        self.add_band((&trunk, skip.as_ref()), all, &mut sums, &mut Scratch::default());
+        let shown = sums.chunks_exact(rows * self.stride * line).map(|sums| {
+            let mut pixels = Vec::with_capacity(height * width * COLOURS);
+            for sums in sums.chunks_exact(line).take(height) {
+                pixels.extend(sums[..width * COLOURS].iter().map(|&sum| shown(sum)));
+            }
             pixels
         });
         Ok(shown.collect())
     }
 
+    /// The pixels of a core from the codes of its region.
     fn synthesize_window(
         &self,
         (input, skip): (Grid, Option<Grid>),
         pixels: &mut [u8],
         width: usize,
-        core: Tile,
-        region: Tile,
+        (core, region): (Tile, Tile),
         quality: u8,
     ) {
         let trunk = run(&self.synthesis.trunk, self.kernel, &input, quality);
-        self.show((&trunk, skip.as_ref()), 0, pixels, width, (core, region));
-    }
-
-    /// The pixels of a core from the activations of its region, which begin at row `top` of positions.
-    fn show(
-        &self,
-        activations: (&Grid, Option<&Grid>),
-        top: usize,
-        pixels: &mut [u8],
-        width: usize,
-        (core, region): (Tile, Tile),
-    ) {
         let stride = self.stride;
         let (line, row_bytes) = (region.width * stride * COLOURS, width * COLOURS);
         let start = core.y * stride * row_bytes;
         let end = pixels.len().min(start + core.height * stride * row_bytes);
-        let together = rows_together(region.width);
+        let together = input.rows_together(1);
         let bands = pixels[start..end].par_chunks_mut(together * stride * row_bytes).enumerate();
         bands.for_each_init(Scratch::default, |scratch, (index, band)| {
-            let first = top + core.y - region.y + index * together;
+            let first = core.y - region.y + index * together;
             let rows = first..first + band.len().div_ceil(stride * row_bytes);
             let mut sums = vec![0; rows.len() * stride * line];
-            self.add_band(activations, rows, &mut sums, scratch);
+            self.add_band((&trunk, skip.as_ref()), rows, &mut sums, scratch);
             let left = core.x * stride * COLOURS;
             for (row, sums) in band.chunks_exact_mut(row_bytes).zip(sums.chunks_exact(line)) {
                 let row = &mut row[left..];

@@ -4,6 +4,8 @@
 
 mod tiny_model;
 
+use std::ops::Range;
+
 use proptest::prelude::*;
 use tiny_model::{Random, Sizes};
 use vqcodec_core::kernels::{Kernel, Matrix, Rounding};
@@ -70,13 +72,46 @@ impl Problem {
         for kernel in Kernel::available() {
             let mut outputs = vec![i32::MIN; exact.len()];
             let rounding = Rounding::tiles(&self.shifts);
-            kernel.apply(&matrix, &rounding, &self.biases, &inputs, &mut outputs);
+            kernel.apply((&matrix, &all(&matrix)), &rounding, &self.biases, &inputs, &mut outputs);
             assert!(outputs == exact, "{}: {outputs:?}, not {exact:?}", kernel.name());
         }
     }
 }
 
+/// The one span of all column pairs.
+fn all(matrix: &Matrix) -> Vec<Range<usize>> {
+    std::iter::once(0..matrix.stride() / 2).collect()
+}
+
 proptest! {
+    /// Column pairs that are left out count as zeros.
+    #[test]
+    fn spans(
+        (rows, columns, batch) in (1..=40_usize, 1..=70_usize, 1..=20_usize),
+        met in prop::collection::vec(any::<bool>(), 35),
+        seed: u64,
+    ) {
+        let problem = Problem::random([rows, columns, batch], 32767, (-32768, 32767), seed);
+        let matrix = Matrix::new(columns, &problem.weights);
+        let pairs: Vec<usize> = (0..matrix.stride() / 2).filter(|&pair| met[pair]).collect();
+        let spans: Vec<_> = pairs.chunk_by(|a, b| a + 1 == *b).map(|run| run[0]..run[0] + run.len()).collect();
+        let (mut whole, mut kept) = (problem.padded(matrix.stride()), Vec::new());
+        for vector in whole.chunks_exact_mut(matrix.stride()) {
+            for (pair, numbers) in vector.chunks_exact_mut(2).enumerate() {
+                if met[pair] { kept.extend_from_slice(numbers) } else { numbers.fill(0) }
+            }
+        }
+        let rounding = Rounding::tiles(&problem.shifts);
+        for kernel in Kernel::available() {
+            let outputs = [(&whole, &all(&matrix)), (&kept, &spans)].map(|(inputs, spans)| {
+                let mut outputs = vec![i32::MIN; rows * batch];
+                kernel.apply((&matrix, spans), &rounding, &problem.biases, inputs, &mut outputs);
+                outputs
+            });
+            prop_assert!(outputs[0] == outputs[1], "{}", kernel.name());
+        }
+    }
+
     #[test]
     fn small((rows, columns, batch) in (1..=40_usize, 1..=70_usize, 0..=40_usize), seed: u64) {
         Problem::random([rows, columns, batch], 32767, (-32768, 32767), seed).check();

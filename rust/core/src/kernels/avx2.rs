@@ -44,7 +44,7 @@ fn compute<const V: usize, const T: usize>(mut block: Block<T>) {
 /// The sums, in a function of its own, since only then they stay in registers.
 #[target_feature(enable = "avx2")]
 fn sums<const V: usize, const T: usize>(block: &Block<T>) -> [[[__m256i; 2]; T]; V] {
-    let pairs = block.pairs::<V>();
+    let (stride, pairs) = block.sizes::<V>();
     let lines: *const __m256i = block.lines.as_ptr().cast();
     let inputs: *const i32 = block.inputs.as_ptr().cast();
     let mut starts = [[_mm256_setzero_si256(); 2]; T];
@@ -52,21 +52,26 @@ fn sums<const V: usize, const T: usize>(block: &Block<T>) -> [[[__m256i; 2]; T];
         *start = load(numbers);
     }
     let mut sums = [starts; V];
-    for pair in 0..pairs {
-        for tile in 0..T {
-            // SAFETY: there are `T * pairs` lines of two aligned registers each.
-            let weights = unsafe {
-                let line = lines.add(2 * (tile * pairs + pair));
-                [_mm256_load_si256(line), _mm256_load_si256(line.add(1))]
-            };
-            for (vector, sums) in sums.iter_mut().enumerate() {
-                // SAFETY: there are `V * pairs` pairs of inputs.
-                let input = unsafe { inputs.add(vector * pairs + pair).read_unaligned() };
-                let input = _mm256_set1_epi32(input);
-                for (sum, weights) in sums[tile].iter_mut().zip(weights) {
-                    *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(weights, input));
+    let mut pair = 0;
+    for span in block.spans {
+        for line in span.clone() {
+            for tile in 0..T {
+                // SAFETY: there are `T * stride` lines of two aligned registers each, and no span leaves
+                // its tile.
+                let weights = unsafe {
+                    let line = lines.add(2 * (tile * stride + line));
+                    [_mm256_load_si256(line), _mm256_load_si256(line.add(1))]
+                };
+                for (vector, sums) in sums.iter_mut().enumerate() {
+                    // SAFETY: there are `V * pairs` pairs of inputs, and the spans have `pairs` lines.
+                    let input = unsafe { inputs.add(vector * pairs + pair).read_unaligned() };
+                    let input = _mm256_set1_epi32(input);
+                    for (sum, weights) in sums[tile].iter_mut().zip(weights) {
+                        *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(weights, input));
+                    }
                 }
             }
+            pair += 1;
         }
     }
     sums

@@ -51,7 +51,7 @@ fn compute<const V: usize, const T: usize>(mut block: Block<T>) {
 /// The sums, in a function of its own, since only then they stay in registers.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 fn sums<const V: usize, const T: usize>(block: &Block<T>) -> [[__m512i; T]; V] {
-    let pairs = block.pairs::<V>();
+    let (stride, pairs) = block.sizes::<V>();
     let lines: *const __m512i = block.lines.as_ptr().cast();
     let inputs: *const i32 = block.inputs.as_ptr().cast();
     let mut starts = [_mm512_setzero_si512(); T];
@@ -59,19 +59,24 @@ fn sums<const V: usize, const T: usize>(block: &Block<T>) -> [[__m512i; T]; V] {
         *start = load(numbers);
     }
     let mut sums = [starts; V];
-    for pair in 0..pairs {
-        let mut weights = [_mm512_setzero_si512(); T];
-        for (tile, weights) in weights.iter_mut().enumerate() {
-            // SAFETY: there are `T * pairs` lines of one aligned register each.
-            *weights = unsafe { _mm512_load_si512(lines.add(tile * pairs + pair)) };
-        }
-        for (vector, sums) in sums.iter_mut().enumerate() {
-            // SAFETY: there are `V * pairs` pairs of inputs.
-            let input = unsafe { inputs.add(vector * pairs + pair).read_unaligned() };
-            let input = _mm512_set1_epi32(input);
-            for (sum, &weights) in sums.iter_mut().zip(&weights) {
-                *sum = _mm512_dpwssd_epi32(*sum, weights, input);
+    let mut pair = 0;
+    for span in block.spans {
+        for line in span.clone() {
+            let mut weights = [_mm512_setzero_si512(); T];
+            for (tile, weights) in weights.iter_mut().enumerate() {
+                // SAFETY: there are `T * stride` lines of one aligned register each, and no span leaves
+                // its tile.
+                *weights = unsafe { _mm512_load_si512(lines.add(tile * stride + line)) };
             }
+            for (vector, sums) in sums.iter_mut().enumerate() {
+                // SAFETY: there are `V * pairs` pairs of inputs, and the spans have `pairs` lines.
+                let input = unsafe { inputs.add(vector * pairs + pair).read_unaligned() };
+                let input = _mm512_set1_epi32(input);
+                for (sum, &weights) in sums.iter_mut().zip(&weights) {
+                    *sum = _mm512_dpwssd_epi32(*sum, weights, input);
+                }
+            }
+            pair += 1;
         }
     }
     sums

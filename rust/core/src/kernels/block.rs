@@ -1,6 +1,8 @@
 //! How a product is cut into blocks, each of which keeps its sums in registers.
 
-use super::{Line, Matrix, Rounding, TILE};
+use std::ops::Range;
+
+use super::{Line, Matrix, Rounding, TILE, pairs};
 
 /// A set of instructions that computes blocks.
 pub trait Microkernel {
@@ -18,11 +20,13 @@ pub trait Microkernel {
 pub struct Block<'a, const T: usize> {
     /// The lines of the first tile, of the second one, and so on.
     pub lines: &'a [Line],
+    /// Which lines of each tile meet the inputs, in the order of these.
+    pub spans: &'a [Range<usize>],
     /// What the sums start from: biases, and half a unit for the rounding.
     pub starts: [[i32; TILE]; T],
     /// Shifts of the sums.
     pub shifts: [[i32; TILE]; T],
-    /// `(vectors, stride)`.
+    /// `(vectors, 2 * pairs)`.
     pub inputs: &'a [i16],
     /// From the block's first output to the end of its last vector.
     pub outputs: &'a mut [i32],
@@ -33,11 +37,12 @@ pub struct Block<'a, const T: usize> {
 }
 
 impl<const T: usize> Block<'_, T> {
-    /// Column pairs, after a check that all operands have that many.
-    pub fn pairs<const V: usize>(&self) -> usize {
-        let pairs = self.lines.len() / T;
-        assert!(self.lines.len() == pairs * T && self.inputs.len() == 2 * pairs * V);
-        pairs
+    /// Lines of a tile and pairs of a vector, after a check that all operands have that many.
+    pub fn sizes<const V: usize>(&self) -> (usize, usize) {
+        let (lines, pairs) = (self.lines.len() / T, pairs(self.spans));
+        assert!(self.lines.len() == lines * T && self.inputs.len() == 2 * pairs * V);
+        assert!(self.spans.iter().all(|span| span.end <= lines));
+        (lines, pairs)
     }
 
     /// Where the outputs of one tile of one vector belong: 16 of them, or fewer in the last tile.
@@ -50,6 +55,7 @@ impl<const T: usize> Block<'_, T> {
 /// The operands of a product: see [`Kernel::apply`](super::Kernel::apply).
 struct Product<'a> {
     weights: &'a Matrix,
+    spans: &'a [Range<usize>],
     rounding: &'a [Rounding],
     biases: &'a [i32],
     inputs: &'a [i16],
@@ -62,13 +68,14 @@ struct Product<'a> {
 /// itself, and weights that are used once or twice only are limited by how fast they are loaded.
 pub fn apply<M: Microkernel>(
     weights: &Matrix,
+    spans: &[Range<usize>],
     rounding: &[Rounding],
     biases: &[i32],
     inputs: &[i16],
     outputs: &mut [i32],
 ) {
-    let mut product = Product { weights, rounding, biases, inputs, outputs };
-    let vectors = (inputs.len() / weights.stride()).clamp(1, M::VECTORS);
+    let vectors = (outputs.len() / weights.rows()).clamp(1, M::VECTORS);
+    let mut product = Product { weights, spans, rounding, biases, inputs, outputs };
     let mut tile = 0;
     while tile < rounding.len() {
         tile += match (rounding.len() - tile).min(M::SUMS / vectors) {
@@ -82,7 +89,7 @@ pub fn apply<M: Microkernel>(
 impl Product<'_> {
     /// Computes all vectors of `T` tiles; returns `T`.
     fn tiles<M: Microkernel, const T: usize>(&mut self, tile: usize) -> usize {
-        let batch = self.inputs.len() / self.weights.stride();
+        let batch = self.outputs.len() / self.weights.rows();
         let mut vector = 0;
         while vector < batch {
             vector += match (batch - vector).min(M::VECTORS) {
@@ -101,7 +108,7 @@ impl Product<'_> {
         vector: usize,
         tile: usize,
     ) -> usize {
-        let (rows, stride) = (self.weights.rows(), self.weights.stride());
+        let (rows, stride) = (self.weights.rows(), 2 * pairs(self.spans));
         let first = tile * TILE;
         let mut starts = [[0; TILE]; T];
         for (start, &bias) in starts.as_flattened_mut().iter_mut().zip(&self.biases[first..]) {
@@ -116,6 +123,7 @@ impl Product<'_> {
         }
         M::block::<V, T>(Block {
             lines: self.weights.tiles(tile, T),
+            spans: self.spans,
             starts,
             shifts,
             inputs: &self.inputs[vector * stride..][..V * stride],

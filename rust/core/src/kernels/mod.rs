@@ -14,6 +14,8 @@ mod block;
 mod neon;
 mod scalar;
 
+use std::ops::Range;
+
 use crate::error::{Error, Result};
 
 /// Outputs that are computed side by side.
@@ -87,6 +89,11 @@ impl Matrix {
     }
 }
 
+/// Column pairs of some spans.
+fn pairs(spans: &[Range<usize>]) -> usize {
+    spans.iter().map(ExactSizeIterator::len).sum()
+}
+
 /// The shifts of a tile of outputs, and what rounds them to nearest.
 #[derive(Debug, Clone, Copy)]
 pub struct Rounding {
@@ -114,8 +121,8 @@ impl Rounding {
     }
 }
 
-/// `(weights, rounding, biases, inputs, outputs)`: see [`Kernel::apply`].
-type Apply = fn(&Matrix, &[Rounding], &[i32], &[i16], &mut [i32]);
+/// `(weights, spans, rounding, biases, inputs, outputs)`: see [`Kernel::apply`].
+type Apply = fn(&Matrix, &[Range<usize>], &[Rounding], &[i32], &[i16], &mut [i32]);
 
 /// One implementation of the matrix product.
 #[derive(Debug, Clone, Copy)]
@@ -176,19 +183,21 @@ impl Kernel {
     /// `outputs[b][r] = (biases[r] + sum over c of weights[r][c] * inputs[b][c]) >> shift[r]`,
     /// rounded to nearest, for every vector `b`.
     ///
-    /// `inputs` holds `(batch, stride)` and `outputs` `(batch, rows)` numbers; inputs beyond
-    /// `columns` meet zero weights and do not matter. Sums that leave int32 wrap.
+    /// The columns `c` are those of the `spans` of column pairs, one after the other: all other inputs
+    /// are 0 and left out. `inputs` holds `(batch, 2 * pairs)` and `outputs` `(batch, rows)` numbers;
+    /// inputs beyond `columns` meet zero weights and do not matter. Sums that leave int32 wrap.
     pub fn apply(
         &self,
-        weights: &Matrix,
+        (weights, spans): (&Matrix, &[Range<usize>]),
         rounding: &[Rounding],
         biases: &[i32],
         inputs: &[i16],
         outputs: &mut [i32],
     ) {
+        let batch = outputs.len() / weights.rows();
         assert_eq!(biases.len(), weights.rows());
-        assert_eq!(inputs.len() % weights.stride(), 0);
-        assert_eq!(inputs.len() / weights.stride() * weights.rows(), outputs.len());
-        (self.apply)(weights, rounding, biases, inputs, outputs);
+        assert_eq!(outputs.len(), batch * weights.rows());
+        assert_eq!(inputs.len(), batch * 2 * pairs(spans));
+        (self.apply)(weights, spans, rounding, biases, inputs, outputs);
     }
 }

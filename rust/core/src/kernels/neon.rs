@@ -47,7 +47,7 @@ fn compute<const V: usize, const T: usize>(mut block: Block<T>) {
 /// The sums, in a function of its own, since only then they stay in registers.
 #[target_feature(enable = "neon")]
 fn sums<const V: usize, const T: usize>(block: &Block<T>) -> [[[int32x4_t; 4]; T]; V] {
-    let pairs = block.pairs::<V>();
+    let (stride, pairs) = block.sizes::<V>();
     let lines: *const i16 = block.lines.as_ptr().cast();
     let inputs: *const i32 = block.inputs.as_ptr().cast();
     let mut starts = [[vdupq_n_s32(0); 4]; T];
@@ -55,25 +55,30 @@ fn sums<const V: usize, const T: usize>(block: &Block<T>) -> [[[int32x4_t; 4]; T
         *start = load(numbers);
     }
     let mut sums = [starts; V];
-    for pair in 0..pairs {
-        for tile in 0..T {
-            // SAFETY: there are `T * pairs` lines of 32 weights each; this parts even from odd
-            // inputs of outputs 0 to 7 and 8 to 15.
-            let weights = unsafe {
-                let line = lines.add(2 * TILE * (tile * pairs + pair));
-                [vld2q_s16(line), vld2q_s16(line.add(TILE))]
-            };
-            for (vector, sums) in sums.iter_mut().enumerate() {
-                // SAFETY: there are `V * pairs` pairs of inputs.
-                let input = unsafe { inputs.add(vector * pairs + pair).read_unaligned() };
-                let input = vreinterpret_s16_s32(vdup_n_s32(input)); // even, odd, even, odd
-                for (half, int16x8x2_t(even, odd)) in weights.into_iter().enumerate() {
-                    let low = vmlal_lane_s16::<0>(sums[tile][2 * half], vget_low_s16(even), input);
-                    let high = vmlal_high_lane_s16::<0>(sums[tile][2 * half + 1], even, input);
-                    sums[tile][2 * half] = vmlal_lane_s16::<1>(low, vget_low_s16(odd), input);
-                    sums[tile][2 * half + 1] = vmlal_high_lane_s16::<1>(high, odd, input);
+    let mut pair = 0;
+    for span in block.spans {
+        for line in span.clone() {
+            for tile in 0..T {
+                // SAFETY: there are `T * stride` lines of 32 weights each, and no span leaves its tile;
+                // this parts even from odd inputs of outputs 0 to 7 and 8 to 15.
+                let weights = unsafe {
+                    let line = lines.add(2 * TILE * (tile * stride + line));
+                    [vld2q_s16(line), vld2q_s16(line.add(TILE))]
+                };
+                for (vector, sums) in sums.iter_mut().enumerate() {
+                    // SAFETY: there are `V * pairs` pairs of inputs, and the spans have `pairs` lines.
+                    let input = unsafe { inputs.add(vector * pairs + pair).read_unaligned() };
+                    let input = vreinterpret_s16_s32(vdup_n_s32(input)); // even, odd, even, odd
+                    for (half, int16x8x2_t(even, odd)) in weights.into_iter().enumerate() {
+                        let low =
+                            vmlal_lane_s16::<0>(sums[tile][2 * half], vget_low_s16(even), input);
+                        let high = vmlal_high_lane_s16::<0>(sums[tile][2 * half + 1], even, input);
+                        sums[tile][2 * half] = vmlal_lane_s16::<1>(low, vget_low_s16(odd), input);
+                        sums[tile][2 * half + 1] = vmlal_high_lane_s16::<1>(high, odd, input);
+                    }
                 }
             }
+            pair += 1;
         }
     }
     sums
