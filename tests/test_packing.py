@@ -217,7 +217,9 @@ def test_another_source_is_not_taken_up(tmp_path: Path) -> None:
     (tmp_path / "f" / "000.png").unlink()
     with pytest.raises(errors.InvalidInputError, match="source has changed"):
         pack(tmp_path / "f", tmp_path / "a.vqa", **FAST)
-    assert pack(tmp_path / "f", tmp_path / "a.vqa", force=True, resume=False, **FAST).records == 299
+    assert pack(tmp_path / "f", tmp_path / "a.vqa", force=True, **FAST).records == 299
+    pack(tmp_path / "f", tmp_path / "b.vqa", **FAST)
+    assert (tmp_path / "a.vqa").read_bytes() == (tmp_path / "b.vqa").read_bytes()
 
 
 def test_killed_it_resumes_to_the_same_bytes(tmp_path: Path) -> None:

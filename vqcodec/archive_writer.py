@@ -39,10 +39,7 @@ class ArchiveWriter:
         self.path = Path(os.path.realpath(path))  # a link stays a link
         self.part = self.path.with_name(self.path.name + PART)
         self.force = force or append
-        self.records = 0  # in whole blocks, and in the one that is being filled
-        self.skipped = 0  # inputs left out, as told by `skip`
-        self._blocks: list[tuple[int, int]] = []
-        self._block = _core.BlockWriter()
+        self._forget()
         if self.part.exists() and self.path.exists() and self.part.samefile(self.path):
             self.part.unlink()  # sealed, but killed before this second name was taken away
         refuse_existing(self.path, self.force)
@@ -99,6 +96,11 @@ class ArchiveWriter:
         finally:
             self._file.close()
 
+    def start_over(self, note: bytes) -> None:
+        """Forget all that has been added."""
+        self._forget()
+        self._begin(note)
+
     def leave(self) -> None:
         """Stop without sealing: whole blocks stay in `part`, to be resumed."""
         self._file.close()
@@ -114,9 +116,17 @@ class ArchiveWriter:
         else:
             self.leave()
 
+    def _forget(self) -> None:
+        self.records = 0  # in whole blocks, and in the one that is being filled
+        self.skipped = 0  # inputs left out, as told by `skip`
+        self.last: _core.Block | None = None  # the last block that was there already
+        self._blocks: list[tuple[int, int]] = []
+        self._block = _core.BlockWriter()
+
     def _begin(self, note: bytes) -> None:
         start = _core.write_archive_start(note)
-        self._file.truncate(0)
+        self._file.seek(0)
+        self._file.truncate()
         self._file.write(start)
         self._start = len(start)
 
@@ -163,8 +173,6 @@ class ArchiveWriter:
         self._file.write(data)
         self._file.flush()  # whoever is killed now has this block
         self._blocks.append((len(data), records))
-
-    last: _core.Block | None = None  # the last block that was there already
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from vqcodec.archive_writer import ArchiveWriter
 from vqcodec.codec import DEFAULT_EFFORT
 from vqcodec.errors import InvalidInputError
-from vqcodec.packing_loop import OnError, Packed, Progress, Settings, add_all, go_on
+from vqcodec.packing_loop import ChangedSourceError, OnError, Packed, Progress, Settings, add_all, go_on
 from vqcodec.sources import source_of
 
 Engine = Literal["local", "ray"]
@@ -56,7 +56,13 @@ def pack(
 
         cluster = Cluster(found, Path(path), settings, note, on_error, force, shard_inputs, threads)
     with ArchiveWriter(path, note=note, resume=resume, force=force) as writer:
-        state = go_on(found, writer)
+        try:
+            state = go_on(found, writer)
+        except ChangedSourceError:
+            if not force:
+                raise
+            writer.start_over(note)
+            state, resume = go_on(found, writer), False
         if cluster and not resume:
             cluster.clear()
         items = (cluster or found).items(state.done)

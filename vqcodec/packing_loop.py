@@ -26,6 +26,10 @@ Encode = Callable[[Item], bytes]
 Progress = Callable[["Packed"], None]
 
 
+class ChangedSourceError(InvalidInputError):
+    """An unfinished archive was begun with another source."""
+
+
 @dataclass(frozen=True)
 class Settings:
     """How pictures are encoded; another process can be told so, and loads the model for itself."""
@@ -134,7 +138,7 @@ def _in_order(work: Encode, items: Items, threads: int) -> Generator[tuple[Item,
 
 def _check_place(source: Source, writer: ArchiveWriter, state: Packed) -> None:
     """Refuse to go on in a source that is not the one which was begun with."""
-    changed = InvalidInputError(
+    changed = ChangedSourceError(
         f"{writer.part} was begun with another source, or the source has changed: replace it by force"
     )
     if state.total is not None and state.done > state.total:
