@@ -65,10 +65,10 @@ class Row:
     decode_seconds: float
 
 
-def load_photos(folder: Path) -> list[Photo]:
-    """All PNG, WebP, BMP, TIFF and PPM pictures directly in `folder`, by name, as 8-bit RGB."""
+def load_photos(folder: Path, every: int = 1) -> list[Photo]:
+    """All PNG, WebP, BMP, TIFF and PPM pictures directly in `folder`, by name, or one of `every`, as 8-bit RGB."""
     photos = []
-    for path in sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES):
+    for path in sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)[::every]:
         with Image.open(path) as image:
             pixels = np.array(image.convert("RGB"))
         photos.append(Photo(path.name, hashlib.sha256(path.read_bytes()).hexdigest(), pixels))
@@ -216,6 +216,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--output", type=Path, help="JSON to write (default: scripts/results/FOLDER.json)")
     parser.add_argument("--codecs", default=",".join(CODECS), help="comma-separated (default: %(default)s)")
     parser.add_argument("--model", default="photo", help="vqcodec model, name or file (default: %(default)s)")
+    parser.add_argument("--every", type=int, default=1, help="take every n-th picture")
     parser.add_argument("--baseline", type=Path, help="earlier JSON whose classic rows may be reused")
     fit_help = "folder to fit static tables on (default: leave one out)"
     parser.add_argument("--static-fit", type=Path, help=fit_help)
@@ -236,7 +237,7 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     arguments = parse_arguments()
     coders = [make_coder(name, arguments.model) for name in arguments.codecs]
-    photos = load_photos(arguments.folder)
+    photos = load_photos(arguments.folder, arguments.every)
     if not photos:
         raise SystemExit(f"rd_benchmark: no pictures in {arguments.folder}")
     baseline = None if arguments.baseline is None else json.loads(arguments.baseline.read_text("utf-8"))
