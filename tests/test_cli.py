@@ -75,6 +75,16 @@ def other_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return target
 
 
+def test_folders_are_decoded_as_they_were_encoded(run: Run, encoded: Path, tmp_path: Path) -> None:
+    ran = run("decode", "-r", "out", "--output-dir", tmp_path / "back", cwd=encoded)
+    assert ran.status == 0, ran.errors
+    names = sorted(path.relative_to(tmp_path / "back").as_posix() for path in (tmp_path / "back").rglob("*.png"))
+    assert names == ["a.png", "b/alpha.png", "b/gray.png"]
+    (tmp_path / "empty").mkdir()
+    ran = run("decode", "-r", tmp_path / "empty", "--output-dir", tmp_path / "none")
+    assert ran.status == 2 and "no .vqc files" in ran.errors
+
+
 # requests
 
 

@@ -22,6 +22,7 @@ from vqcodec.cli_shared import (
     Output,
     OutputDir,
     Quiet,
+    Recursive,
     Standard,
     Threads,
     destination_of,
@@ -62,6 +63,7 @@ def decode(
     format: Format = None,
     model: ModelFile = None,
     levels: Levels = 0,
+    recursive: Recursive = False,
     threads: Threads = 0,
     force: Force = False,
     standard: Standard = False,
@@ -78,7 +80,7 @@ def decode(
         usage_error(f"cannot write '{suffix}' images: choose one of {', '.join(sorted(SAVE_FORMATS))}")
     if format is not None and SAVE_FORMATS.get(f".{format}".lower()) != SAVE_FORMATS[suffix]:
         usage_error(f"--format {format} contradicts the name of the output file")
-    jobs = planned(inputs, destination, suffix, frozenset({".vqc"}))
+    jobs = planned(inputs, destination, suffix, frozenset({".vqc"}), recursive)
     messages = Messages(quiet=quiet)
     if model is not None:
         load_codec(model)

@@ -23,6 +23,7 @@ from vqcodec.cli_shared import (
     OutputDir,
     Quality,
     Quiet,
+    Recursive,
     Standard,
     Threads,
     destination_of,
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
 
     Encoding = Callable[[Path | bytes, int], tuple[bytes, tuple[str, ...], Report | ExactReport]]
 
-Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="Encode the images inside folders.")]
 TargetBytes = Annotated[int | None, typer.Option(min=1, help="Best quality whose file has at most so many bytes.")]
 TargetRate = Annotated[float | None, typer.Option("--target-bpp", help="The same in bits per pixel.")]
 Preview = Annotated[bool, typer.Option("--preview", help="Let a lossless file begin with a lossy preview.")]

@@ -42,6 +42,7 @@ Effort = Annotated[
     int | None,
     typer.Option(min=0, max=3, help="Time for smaller files: 0, 1 (default), 2, or 3 (needs torch)."),
 ]
+Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="Go through folders and all that is inside.")]
 Lossless = Annotated[bool, typer.Option("--lossless", help="Keep every sample exactly; needs no model.")]
 Model = Annotated[str, typer.Option(help="Built-in model by name, or a model file.")]
 

@@ -56,7 +56,7 @@ def plan(
         raise InvalidInputError(f"{destination.file} is a folder: use --output-dir")
     found = [pair for source in sources for pair in _files(source, known, recursive)]
     if not found:
-        raise InvalidInputError("no image files in the given folders")
+        raise InvalidInputError(f"no {'image' if suffix == '.vqc' else '.vqc'} files in the given folders")
     if len(found) > 1 and (destination.file is not None or destination.standard):
         raise InvalidInputError(f"{len(found)} inputs cannot share one output: use --output-dir")
     jobs = [Job(source, _target(source, relative, destination, suffix, known)) for source, relative in found]
