@@ -31,8 +31,9 @@ from vqcodec.bounds import active_units, bits_per_dim, dequantized, elbo, iwae
 from vqcodec.config import ModelConfig
 from vqcodec.export import export_model
 from vqcodec.models import VQVAE, start_from_pca
+from vqcodec.nets import fast_bf16
 from vqcodec.photos import CropSampler, load_folders
-from vqcodec.train import SKIP_RATE, fast_bf16
+from vqcodec.train import SKIP_RATE
 from vqcodec.vae_codec import as_codec, picture_vae, trade_off
 
 NOISE = 0.02  # deviation of the pixels, 5 grey levels

@@ -6,6 +6,9 @@ Shapes: images (B, 3, H, W) float in [-0.5, 0.5], H and W multiples of the strid
 
 from __future__ import annotations
 
+import platform
+from pathlib import Path
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -16,6 +19,15 @@ TRUNK_LIMIT = 8.0  # activations between blocks are clamped to +-this: int16 wit
 INPUT_LIMIT = 32.0  # those that the synthesis trunk starts from: 9 fractional bits
 HIDDEN_LIMIT = 64.0  # those after a ReLU are clipped at this: 8 fractional bits
 UNIT_STEP = 0.25  # quantiser step, in pixel units of 0..1, that a latent of size 1 stands for
+
+
+def fast_bf16(device: torch.device) -> bool:
+    """Whether bfloat16 autocast is worth it: always on CUDA, on CPUs that multiply bf16 in hardware."""
+    if device.type == "cuda":
+        return True
+    cpuinfo = Path("/proc/cpuinfo")
+    flags = cpuinfo.read_text() if platform.system() == "Linux" and cpuinfo.exists() else ""
+    return "amx_bf16" in flags or "avx512_bf16" in flags
 
 
 def hat_weights(level: Tensor, levels: int) -> Tensor:

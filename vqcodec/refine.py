@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from vqcodec.models import VQVAE
+from vqcodec.nets import fast_bf16
 from vqcodec.pixels import pad_to_multiple, windows
 from vqcodec.prior import logistic_bits
 
@@ -63,7 +64,8 @@ def _refined(model: VQVAE, pixels: np.ndarray, counted: tuple[int, int], level: 
     with torch.no_grad():
         unrounded = model.analysis.head(target, model.analysis.trunk(target, position)) * model.analysis_gain(position)
         start = given + (unrounded - given).clamp(-INSIDE, INSIDE)
-    latents = _annealed(cost, start)
+    with torch.autocast(device.type, torch.bfloat16, enabled=fast_bf16(device)):
+        latents = _annealed(cost, start)
     with torch.no_grad():
         best = min((given, latents.round()), key=lambda values: float(cost(values)))
     rounded: np.ndarray = best[0].to(torch.int32).cpu().numpy()

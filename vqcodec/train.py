@@ -7,7 +7,6 @@ checkpoint, so a killed run resumes on the same loss curve.
 from __future__ import annotations
 
 import os
-import platform
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -24,6 +23,7 @@ from vqcodec.config import ModelConfig, TrainConfig, from_json, to_json
 from vqcodec.distortion import distortion
 from vqcodec.errors import InvalidInputError, InvalidModelError
 from vqcodec.models import VQVAE, Losses, start_from_pca
+from vqcodec.nets import fast_bf16
 from vqcodec.photos import CropSampler, centre_crops
 from vqcodec.progress import TrainingLog
 
@@ -36,15 +36,6 @@ def learning_rate(config: TrainConfig, step: int) -> float:
     warm = min(1.0, (step + 1) / max(config.warmup_steps, 1))
     left = max(config.steps - step, 0) / max(config.steps * config.decay, 1.0)
     return config.peak_rate * min(warm, left, 1.0)
-
-
-def fast_bf16(device: torch.device) -> bool:
-    """Whether bfloat16 autocast is worth it: always on CUDA, on CPUs that multiply bf16 in hardware."""
-    if device.type == "cuda":
-        return True
-    cpuinfo = Path("/proc/cpuinfo")
-    flags = cpuinfo.read_text() if platform.system() == "Linux" and cpuinfo.exists() else ""
-    return "amx_bf16" in flags or "avx512_bf16" in flags
 
 
 def spread_levels(step: int, rank: int, count: int, config: TrainConfig, levels: int) -> Tensor:
