@@ -54,4 +54,6 @@ def test_unusable_input_is_one_line_and_no_traceback(run: Run, tmp_path: Path) -
         assert ended.status == 1
         assert ended.errors.startswith("vqcodec: ") and ended.errors.count("\n") == 1, ended.errors
     assert run("train", tmp_path, "-o", tmp_path / "run", "--preset", "none").status == 2
+    ended = run("train", tmp_path, "-o", tmp_path / "run", "--preset", "vq")
+    assert ended.status == 2 and "--from photo" in ended.errors
     assert not (tmp_path / "run").exists()

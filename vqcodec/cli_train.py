@@ -66,7 +66,7 @@ def train(
     elif start_from:
         model = weights.load_networks(weights.resolve(start_from))
         try:
-            images = torch.from_numpy(sampler.batch(0, 0, START_CROPS)).permute(0, 3, 1, 2).float() / 255.0
+            images = torch.from_numpy(sampler.batch(0, 0, START_CROPS)).permute(0, 3, 1, 2).to(device) / 255.0
             model = go_on_as(model, PRESETS[preset], images)
         except ValueError as error:
             raise InvalidInputError(f"model {start_from} is not of preset {preset}") from error

@@ -18,8 +18,8 @@ EMBEDDED = 6.0  # how far embeddings reach at first: the runtime holds up to 8
 def go_on_as(model: VQVAE, config: ModelConfig, images: Tensor) -> VQVAE:
     """A model that begins as another one, for another distortion, with a coarse level or with learned codebooks.
 
-    Codebooks start as k-means of the latents of `images` (B, 3, H, W) in [0, 1]. ValueError where the configs
-    differ in more.
+    Codebooks start as k-means of the latents of `images` (B, 3, H, W) in [0, 1], on the device of these. ValueError
+    where the configs differ in more.
     """
     if config.quantizer == "codebook" and model.config.quantizer == "grid":
         return _with_codebooks(model, config, images)
@@ -59,7 +59,7 @@ def _with_codebooks(model: VQVAE, config: ModelConfig, images: Tensor) -> VQVAE:
         state[name] = state[name].index_select(axis, order)
     successor = VQVAE(config)
     successor.load_state_dict(state, strict=False)
-    _start_codebooks(successor, images)
+    _start_codebooks(successor.to(images.device), images)
     return successor
 
 
@@ -80,7 +80,7 @@ def _start_codebooks(model: VQVAE, images: Tensor) -> None:
     """Begin codebooks, embeddings and the prior's biases with the latents of images."""
     quantizer = model.quantizer
     assert isinstance(quantizer, CodebookQuantizer)
-    level = torch.zeros(len(images))
+    level = images.new_zeros(len(images))
     features = model.analysis.trunk(images - 0.5, level)
     latents = model.analysis.head(images - 0.5, features) * model.analysis_gain(level)
     shares = quantizer.start_on(latents)
