@@ -148,7 +148,8 @@ def test_everything_but_training_works_without_torch(tmp_path: Path) -> None:
     ):
         ended = run(*arguments)
         assert ended.returncode == 0, ended.stderr
-    for arguments in (("train", tmp_path, "-o", "run"), ("encode", "a.png", "--device", "cuda", "-o", "c.vqc")):
+    encode = ("encode", "a.png", "-o", "c.vqc")
+    for arguments in (("train", tmp_path, "-o", "run"), (*encode, "--device", "cuda"), (*encode, "--effort", 3)):
         ended = run("-m", "vqcodec", *arguments)
         assert ended.returncode == 1
         assert "pip install 'vqcodec[train]'" in ended.stderr and "Traceback" not in ended.stderr

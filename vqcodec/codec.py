@@ -198,12 +198,14 @@ class Codec:
 
         if effort > MAX_EFFORT:
             raise InvalidInputError(f"there is no such effort: the most is {MAX_EFFORT}")
-        codes = search(codes)
         if effort <= SEARCH_EFFORT:
-            return codes
-        from vqcodec.refine import refine
-
-        return search([refine(self._transform.model, pixels, position / QUALITY_STEPS, codes[0])])
+            return search(codes)
+        try:
+            from vqcodec.refine import refine
+        except ModuleNotFoundError as error:
+            raise InvalidInputError(f"effort {effort} needs {error.name}: pip install 'vqcodec[train]'") from error
+        refined = refine(self._transform.model, pixels, position / QUALITY_STEPS, search(codes)[0])
+        return search([refined])
 
     def decode(self, data: bytes, *, levels: int = 0, max_pixels: int = MAX_PIXELS, threads: int = 0) -> np.ndarray:
         """Mirror of `encode`: an uint8 array of the shape that was encoded.
