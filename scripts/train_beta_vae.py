@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
+from quantizers import rate_and_psnr
 from rd_benchmark import load_photos
 from torch import Tensor
 from torch.nn import functional as F
@@ -64,9 +64,7 @@ def begin(source: str, beta: float, crops: Crops) -> tuple[VQVAE, float]:
         start_from_pca(model, F.pixel_unshuffle(patches, 16).flatten(1))
         return model, 0.0
     model = weights.load_networks(weights.resolve(source))
-    config = model.config
-    octaves = math.log(wanted / config.lambda_min) / math.log(config.lambda_max / config.lambda_min)
-    return model, min(max(octaves, 0.0), 1.0) * (config.quality_levels - 1)
+    return model, model.config.level_at(wanted)
 
 
 def train(vae: BetaVAE, crops: Crops, steps: int, rate: float, seed: int) -> float:
@@ -112,10 +110,8 @@ def curve(model: str | Path, photos: list[Any], qualities: list[float]) -> list[
     """Mean bits per pixel of whole files and mean PSNR at each quality, effort 0."""
     codec, rows = vqcodec.load(model), []
     for quality in qualities:
-        files = [codec.encode(photo.pixels, quality, effort=0, verify=False, threads=1) for photo in photos]
-        sizes = [metrics.bpp(len(data), *photo.pixels.shape[:2]) for data, photo in zip(files, photos, strict=True)]
-        decibels = [metrics.psnr(p.pixels, codec.decode(d, threads=1)) for d, p in zip(files, photos, strict=True)]
-        rows.append({"quality": quality, "bpp": float(np.mean(sizes)), "psnr": float(np.mean(decibels))})
+        bpp, decibels = rate_and_psnr(codec, [photo.pixels for photo in photos], quality)
+        rows.append({"quality": quality, "bpp": bpp, "psnr": decibels})
     return rows
 
 

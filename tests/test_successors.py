@@ -42,8 +42,8 @@ def test_codebooks_begin_near_the_picture_of_the_grid(crops: torch.Tensor) -> No
     patches = torch.nn.functional.pixel_unshuffle(crops - 0.5, 16).movedim(1, -1).flatten(0, 2)
     start_from_pca(grid, patches)
     books = go_on_as(grid, BOOKS, crops).eval()
-    span = np.log(SMALL.lambda_max / SMALL.lambda_min)
-    level = torch.full((len(crops),), float(np.log(0.004 / SMALL.lambda_min) / span * (SMALL.quality_levels - 1)))
+    level = torch.full((len(crops),), SMALL.level_at(0.004))
+    assert SMALL.lambda_at(float(level[0])) == pytest.approx(0.004)
     with torch.no_grad():
         shown = grid.eval().synthesize(grid.analyze(crops, level), level)
         codes = books.analyze(crops, torch.zeros(len(crops)))

@@ -94,6 +94,13 @@ class ModelConfig:
         span = max(self.quality_levels - 1, 1)
         return self.lambda_min * (self.lambda_max / self.lambda_min) ** (level / span)
 
+    def level_at(self, lam: float) -> float:
+        """Mirror of `lambda_at`: the (fractional) quality level of a trade-off, or the nearest there is."""
+        if self.lambda_min == self.lambda_max:
+            return 0.0
+        share = math.log(lam / self.lambda_min) / math.log(self.lambda_max / self.lambda_min)
+        return min(max(share, 0.0), 1.0) * (self.quality_levels - 1)
+
 
 PLAIN = ModelConfig(
     transform="plain",

@@ -45,8 +45,11 @@ class LevelGain(nn.Module):
 
     def forward(self, level: Tensor) -> Tensor:
         """Gains (B, C, 1, 1) at quality positions `level` (B,)."""
-        weights = hat_weights(level, self.log_gain.shape[0])
-        return torch.exp(weights @ self.log_gain)[:, :, None, None]
+        return torch.exp(self.log_at(level))[:, :, None, None]
+
+    def log_at(self, level: Tensor) -> Tensor:
+        """Natural logarithms (B, C) of the gains."""
+        return hat_weights(level, self.log_gain.shape[0]) @ self.log_gain
 
 
 def clipped_relu(x: Tensor) -> Tensor:

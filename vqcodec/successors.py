@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
 import torch
@@ -10,6 +9,7 @@ from torch import Tensor
 
 from vqcodec.config import ModelConfig
 from vqcodec.models import VQVAE, start_coarse
+from vqcodec.nets import LevelGain
 from vqcodec.quantize import CodebookQuantizer
 
 EMBEDDED = 6.0  # how far embeddings reach at first: the runtime holds up to 8
@@ -47,14 +47,11 @@ def _with_codebooks(model: VQVAE, config: ModelConfig, images: Tensor) -> VQVAE:
     )
     if old != grid or config.quality_levels != 1 or old.coarse_slices:
         raise ValueError("the models differ in more than the quantiser and the range of rates")
-    level = torch.tensor(math.log(config.lambda_min / old.lambda_min) / math.log(old.lambda_max / old.lambda_min))
-    level = level.clamp(0.0, 1.0) * (old.quality_levels - 1)
+    level = torch.tensor([old.level_at(config.lambda_min)])
     order = torch.arange(config.channels).view(config.codebook_width, -1).T.flatten()
     state = {name: value for name, value in model.state_dict().items() if not name.startswith("prior.")}
-    for name, value in state.items():
-        if name.endswith("log_gain"):
-            low = int(level.clamp(max=old.quality_levels - 2))
-            state[name] = torch.lerp(value[low], value[low + 1], level - low)[None]
+    gains = {name: module for name, module in model.named_modules() if isinstance(module, LevelGain)}
+    state |= {f"{name}.log_gain": gain.log_at(level) for name, gain in gains.items()}
     for name, axis in _LATENT_AXES.items():
         state[name] = state[name].index_select(axis, order)
     successor = VQVAE(config)

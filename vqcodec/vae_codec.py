@@ -81,8 +81,8 @@ def picture_vae(model: VQVAE, level: float, images: Tensor, *, noise: float, obj
     energy = codes.square().mean((0, 2, 3))
     variance = (1.0 / 12.0 / energy).clamp(max=LARGEST_VARIANCE)
     signal = (energy * (1.0 - variance)).sqrt()
-    encoder.gain.log_gain.copy_(_at(model.analysis_gain, position[:1]) + (signal / energy).log())
-    decoder.gain.log_gain.copy_(_at(model.synthesis_gain, position[:1]) + signal.log())
+    encoder.gain.log_gain.copy_(model.analysis_gain.log_at(position[:1]) + (signal / energy).log())
+    decoder.gain.log_gain.copy_(model.synthesis_gain.log_at(position[:1]) + signal.log())
     assert encoder.log_variance.bias is not None
     encoder.log_variance.bias.copy_(variance.log())
     return BetaVAE(encoder, decoder, Gaussian(noise), latents=config.channels, objective=objective)
@@ -145,10 +145,5 @@ def _copy_networks(source: nn.Module, target: nn.Module, position: Tensor) -> No
         if isinstance(module, LevelGain):
             there = target.get_submodule(name)
             assert isinstance(there, LevelGain)
-            state[f"{name}.log_gain"] = _at(module, position).expand_as(there.log_gain)
+            state[f"{name}.log_gain"] = module.log_at(position).expand_as(there.log_gain)
     target.load_state_dict(state)
-
-
-def _at(gain: LevelGain, position: Tensor) -> Tensor:
-    """Log gains (1, C) at a quality position (1,)."""
-    return gain(position)[:, :, 0, 0].log()
