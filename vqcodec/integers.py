@@ -6,14 +6,19 @@ as long as `sum |W| max |x| + |b| + half` stays below 2^31 (Nagel et al. 2021, w
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vqcodec.errors import InvalidModelError
 
 ACCUMULATOR_LIMIT = 2**31 - 1
 MAX_SHIFT = 30
 LARGEST = {torch.int8: 127, torch.int16: 32767}
+M = TypeVar("M", bound=nn.Module)
 
 
 def integer_layer(name: str, weight: Tensor, bias: Tensor, largest: int, dtype: torch.dtype) -> dict[str, Tensor]:
@@ -50,3 +55,28 @@ def float_layer(name: str, tensors: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
     """Mirror of `integer_layer`: float32 weight and bias in units of the output."""
     weight, bias, shift = (tensors[f"{name}.{part}"].double() for part in ("weight", "bias", "shift"))
     return (weight / 2.0 ** shift[:, None]).float(), (bias / 2.0**shift).float()
+
+
+@contextmanager
+def rounded_weights(
+    model: M,
+    to_integers: Callable[[M], dict[str, Tensor]],
+    from_integers: Callable[[M, dict[str, Tensor]], None],
+    *,
+    enabled: bool = True,
+) -> Iterator[None]:
+    """Within, the parameters are what their integers stand for; afterwards they are what they were.
+
+    Gradients that are taken within and applied afterwards are those of quantisation-aware training: straight through
+    the rounding (Jacob et al. 2018).
+    """
+    if not enabled:
+        yield
+        return
+    exact = [parameter.detach().clone() for parameter in model.parameters()]
+    from_integers(model, to_integers(model))
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            torch._foreach_copy_(list(model.parameters()), exact)

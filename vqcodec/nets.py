@@ -54,12 +54,12 @@ class LevelGain(nn.Module):
 
 def clipped_relu(x: Tensor) -> Tensor:
     """Clipped ReLU, the only nonlinearity of the transforms."""
-    return torch.clamp(x, 0.0, HIDDEN_LIMIT)
+    return F.hardtanh(x, 0.0, HIDDEN_LIMIT)
 
 
 def clipped(x: Tensor, limit: float = TRUNK_LIMIT) -> Tensor:
     """Activations as the runtime holds them."""
-    return torch.clamp(x, -limit, limit)
+    return F.hardtanh(x, -limit, limit)
 
 
 class ResidualBlock(nn.Module):

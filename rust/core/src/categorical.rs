@@ -31,7 +31,7 @@ static FRACTIONS: [u32; 256] = {
 /// `2^20 * 2^(-difference / 256)` for `difference >= 0`, at least 1.
 ///
 /// The fraction goes through a table, the octaves through a shift.
-fn weight(difference: i32) -> u32 {
+pub(crate) fn weight(difference: i32) -> u32 {
     let difference = difference.min(OCTAVES * 256 - 1) as usize;
     FRACTIONS[difference % 256] >> (difference / 256)
 }

@@ -39,6 +39,7 @@ pub mod model;
 pub mod network;
 pub mod order;
 pub mod picture;
+pub mod pixels;
 pub mod prior;
 pub mod quantizer;
 pub mod sample;

@@ -51,7 +51,7 @@ const WINDOW: [i32; CLASSES as usize] = {
 };
 
 /// `round(2^21 / scale)`: from 1/256 symbol to 2^-24 / 32 logistic unit.
-const INVERSE_SCALE: [i64; CLASSES as usize] = {
+pub(crate) const INVERSE_SCALE: [i64; CLASSES as usize] = {
     let mut table = [0; CLASSES as usize];
     let mut class = 0;
     while class < CLASSES {

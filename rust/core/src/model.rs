@@ -19,7 +19,7 @@ use crate::features::Embedding;
 use crate::kernels::Kernel;
 use crate::network::{MAX_ACTIVATION, MAX_FEATURE, QUALITY_STEPS};
 use crate::order::{self, Source, StepOrder};
-use crate::tensors::{Tensors, invalid};
+use crate::tensors::{Tensors, config_of, invalid};
 use crate::transform::Transform;
 
 /// Largest number of slices, of variables a position and of hidden units.
@@ -98,15 +98,12 @@ impl Model {
     /// Reads a model file and proves that its arithmetic cannot overflow.
     pub fn load(file: &[u8]) -> Result<Self> {
         let kernel = Kernel::select()?;
-        let tensors = SafeTensors::deserialize(file).map_err(invalid)?;
-        let (_, metadata) = SafeTensors::read_metadata(file).map_err(invalid)?;
-        let config = metadata.metadata().as_ref().and_then(|metadata| metadata.get("config"));
-        let config = config.ok_or_else(|| invalid("there is no config in its metadata"))?;
-        let Config { runtime } = serde_json::from_str(config)
+        let config = config_of(file)?;
+        let Config { runtime } = serde_json::from_str(&config)
             .map_err(|error| invalid(format!("its config is not understood: {error}")))?;
         let stride_log2 = check_runtime(&runtime)?;
 
-        let mut tensors = Tensors::new(tensors);
+        let mut tensors = Tensors::new(SafeTensors::deserialize(file).map_err(invalid)?);
         let levels = runtime.quality_levels;
         let mut reader = PriorReader { tensors: &mut tensors, levels, kernel };
         let coarse = runtime.coarse.as_ref().map(|coarse| &coarse.prior);
@@ -126,7 +123,7 @@ impl Model {
         })?;
         Ok(Self {
             id: ModelId::of(file),
-            config: config.clone(),
+            config,
             stride_log2,
             quality_levels: levels,
             coarse_prior,

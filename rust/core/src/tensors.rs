@@ -8,6 +8,13 @@ use crate::error::{Error, Result};
 use crate::gain::Gain;
 use crate::network::Layer;
 
+/// The config of a model file, JSON.
+pub fn config_of(file: &[u8]) -> Result<String> {
+    let (_, metadata) = SafeTensors::read_metadata(file).map_err(invalid)?;
+    let config = metadata.metadata().as_ref().and_then(|metadata| metadata.get("config"));
+    config.cloned().ok_or_else(|| invalid("there is no config in its metadata"))
+}
+
 /// What a model file holds under some prefixes.
 pub struct Tensors<'a> {
     tensors: SafeTensors<'a>,

@@ -69,7 +69,7 @@ impl Shape {
         Size { width, height, channels, max: max.max(1) as u16 }
     }
 
-    fn check(&self) -> Result<()> {
+    pub(crate) fn check(&self) -> Result<()> {
         let pixels = u64::from(self.width) * u64::from(self.height);
         if pixels == 0 || !(1..=4).contains(&self.channels) || !(1..=16).contains(&self.bits) {
             return Err(Error::InvalidInput(format!("no tile has the shape {self:?}")));

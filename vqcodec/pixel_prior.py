@@ -1,0 +1,135 @@
+"""Autoregressive prior over the pixels of small pictures, as trained in float (torch).
+
+Raster order, and at each pixel green, red, blue. A sample's distribution is a mixture of discretised logistics,
+given by a small network of its own for each colour from what is known around the pixel: a local autoregressive
+model (Zhang et al. 2021, "On the out-of-distribution generalization of probabilistic image modelling"). All of it
+is relative to a guess, the mean of the samples to the left and above, so that rounding matters little.
+The networks run in exact integers in `rust/core/src/pixels`, which FORMAT.md there describes.
+
+Shapes: samples (B, H, W, 3) integers 0..255, in the order of coding; inputs (B, H, W, INPUTS).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vqcodec.prior import MAX_LOG2_SCALE, MIN_LOG2_SCALE, clip
+
+REACH = 3
+TAPS = [(dy, dx) for dy in range(-REACH, 1) for dx in range(-REACH, REACH + 1) if (dy, dx) < (0, 0)]
+CODED = (1, 0, 2)  # the colours in the order of coding
+COLOURS = len(CODED)
+OWN = len(TAPS) * COLOURS  # the first input that holds the pixel's own earlier samples
+INPUTS = OWN + 2 + COLOURS + 3  # and the guesses, and the distances from the borders
+INPUT_UNIT = 16.0  # grey levels that are 1 to the float networks
+BORDER = 64  # the distance from a border, in pixels up to REACH, is multiplied by it
+INFINITE = 1e6  # scales beyond which no mass is left
+FLOOR = 2.0**-24  # least probability of a sample
+
+
+@dataclass(frozen=True)
+class PixelConfig:
+    """Size of a pixel prior: hidden units of each layer, logistics of each mixture."""
+
+    hidden: int = 128
+    mixture: int = 5
+
+
+class PixelPrior(nn.Module):
+    """Bits of the samples of small pictures."""
+
+    known: Tensor
+
+    def __init__(self, config: PixelConfig) -> None:
+        super().__init__()
+        self.config = config
+        hidden, outputs = config.hidden, 3 * config.mixture
+        self.context = _dense(INPUTS, hidden)
+        self.hidden1 = _dense(hidden, hidden)
+        self.hidden2 = _dense(hidden, hidden)
+        self.head = _dense(hidden, outputs)
+        self.biases = nn.ParameterList(torch.zeros(COLOURS, rows) for rows in (hidden, hidden, hidden, outputs))
+        with torch.no_grad():
+            self.head.zero_()
+            spread = torch.linspace(-1.0, 1.0, config.mixture)
+            self.biases[3][:] = torch.cat([0.0 * spread, 8.0 * spread, 2.5 + spread])
+        known = torch.ones(COLOURS, 1, INPUTS)
+        known[0, :, OWN : OWN + 2] = 0.0
+        known[1, :, OWN + 1] = 0.0
+        self.register_buffer("known", known, persistent=False)
+
+    def layers(self) -> list[tuple[Tensor, Tensor]]:
+        """Weights (COLOURS, outputs, inputs) and biases (COLOURS, outputs) of the four layers."""
+        weights = [self.context * self.known, self.hidden1, self.hidden2, self.head]
+        return list(zip(weights, self.biases, strict=True))
+
+    def forward(self, samples: Tensor) -> Tensor:
+        """Bits (B, H, W, COLOURS) of uint8 samples in the order of coding."""
+        inputs, guesses = neighbourhoods(samples)
+        inputs = (inputs.flatten(0, 2) / INPUT_UNIT).float()
+        bits = []
+        for colour in range(COLOURS):
+            outputs = self._network(inputs, colour)
+            values, guess = samples[..., colour].flatten(), guesses[..., colour].flatten()
+            bits.append(mixture_bits(values, guess, outputs))
+        return torch.stack(bits, 1).reshape(samples.shape)
+
+    def _network(self, x: Tensor, colour: int) -> Tensor:
+        """Outputs (N, 3 K) float32 for inputs (N, INPUTS)."""
+        *hidden, (head, head_bias) = self.layers()
+        for weight, bias in hidden:
+            x = clip(F.linear(x, weight[colour], bias[colour]))
+        with torch.autocast(x.device.type, enabled=False):
+            return F.linear(x.float(), head[colour], head_bias[colour])
+
+
+def neighbourhoods(samples: Tensor) -> tuple[Tensor, Tensor]:
+    """Inputs (B, H, W, INPUTS) int16 of all pixels and their guesses (B, H, W, COLOURS) int16.
+
+    What a colour's network must not know yet is there all the same; its weights are masked.
+    """
+    samples = samples.to(torch.int16)
+    _, height, width, _ = samples.shape
+    padded = F.pad(samples, (0, 0, REACH, REACH, REACH, 0))
+    inside = F.pad(torch.ones_like(samples), (0, 0, REACH, REACH, REACH, 0))
+
+    def shifted(image: Tensor, dy: int, dx: int) -> Tensor:
+        return image[:, REACH + dy : REACH + dy + height, REACH + dx : REACH + dx + width]
+
+    left, above = shifted(padded, 0, -1), shifted(padded, -1, 0)
+    guesses = (left + above + 1) >> 1
+    guesses[:, 0], guesses[:, :, 0] = left[:, 0], above[:, :, 0]
+    guesses[:, 0, 0] = 128
+    around = [(shifted(padded, dy, dx) - guesses) * shifted(inside, dy, dx) for dy, dx in TAPS]
+    y, x = torch.arange(height, device=samples.device), torch.arange(width, device=samples.device)
+    borders = torch.stack(
+        torch.broadcast_tensors(y[:, None], x[None], width - 1 - x[None]), 2
+    ).clamp(max=REACH) * BORDER  # fmt: skip
+    own = (samples - guesses)[..., :2]
+    borders = borders.to(torch.int16).expand(len(samples), -1, -1, -1)
+    return torch.cat([*around, own, guesses - 128, borders], 3), guesses
+
+
+def mixture_bits(values: Tensor, guesses: Tensor, outputs: Tensor) -> Tensor:
+    """Bits of `values` (...) under mixtures (..., 3 K): log2 weights, means from the guess, log2 scales.
+
+    The cells of 0 and 255 reach to infinity.
+    """
+    weights, means, log2_scales = outputs.chunk(3, -1)
+    inverse = torch.exp2(-log2_scales.clamp(MIN_LOG2_SCALE, MAX_LOG2_SCALE))
+    offset = (values - guesses).to(means.dtype)[..., None] - means
+    upper = (offset + 0.5) * inverse + INFINITE * (values == 255)[..., None]
+    lower = (offset - 0.5) * inverse - INFINITE * (values == 0)[..., None]
+    sign = 1.0 - 2.0 * (offset > 0)  # both edges on the exact, negative side
+    mass = (torch.sigmoid(sign * upper) - torch.sigmoid(sign * lower)).abs()
+    share = torch.softmax(weights * 0.6931471805599453, -1)
+    return -torch.log2((share * mass).sum(-1) + FLOOR)
+
+
+def _dense(inputs: int, outputs: int) -> nn.Parameter:
+    """Weights of one layer for each colour."""
+    return nn.Parameter(torch.randn(COLOURS, outputs, inputs) * (2.0 / inputs) ** 0.5)
