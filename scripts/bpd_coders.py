@@ -42,11 +42,10 @@ def pillow(label: str, format: str, library: str, **settings: Any) -> Coder:
 
 def ours(preview: bool) -> Coder:
     """vqcodec's lossless files, with or without a preview."""
-    model = "photo" if preview else None
     label = "vqcodec --lossless" + (" --preview" if preview else "")
 
     def encode(pixels: np.ndarray) -> bytes:
-        return encode_lossless(pixels, model=model, verify=False, threads=1)[0]
+        return encode_lossless(pixels, preview=preview, verify=False, threads=1)[0]
 
     return Coder(label, version("vqcodec"), encode, lambda data: vqcodec.decode(data, threads=1))
 

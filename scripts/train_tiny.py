@@ -1,6 +1,6 @@
 """Train the built-in model `tiny` for small pictures on CIFAR-10's training set; run again to resume.
 
-    python scripts/train_tiny.py ../shared/data/cifar10 --output runs/tiny --steps 16000
+    python scripts/train_tiny.py ../shared/data/cifar10 --output runs/tiny --steps 28000
     python scripts/train_tiny.py ../shared/data/cifar10 --output runs/tiny --export vqcodec/builtin/tiny.safetensors
 
 The rate is constant, then falls to zero over the last `DECAY` share of the steps; meanwhile the forward and backward
@@ -117,7 +117,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cifar", type=Path, help="folder of CIFAR-10 as in ../shared/data/cifar10")
     parser.add_argument("--output", type=Path, default=Path("runs/tiny"), help="folder for checkpoints")
-    parser.add_argument("--steps", type=int, default=16_000)
+    parser.add_argument("--steps", type=int, default=28_000)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--export", type=Path, help="write the newest checkpoint as a model file instead")
     options = parser.parse_args()

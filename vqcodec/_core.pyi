@@ -21,6 +21,7 @@ __all__ = [
     "BlockWriter",
     "Header",
     "Model",
+    "PixelModel",
     "StaticPrior",
     "analyze",
     "cross_entropy",
@@ -28,6 +29,7 @@ __all__ = [
     "decode_batch",
     "head_outputs",
     "kernel",
+    "model_config",
     "model_id",
     "read_alpha",
     "read_archive_start",
@@ -67,6 +69,21 @@ class Model:
         """Whether there are networks between pixels and codes, as `analyze` and `synthesize` need."""
 
 @final
+class PixelModel:
+    """A model of the pixels of small pictures, for `write_exact` and `read_exact`."""
+
+    def __new__(cls, data: bytes) -> PixelModel:
+        """Read the bytes of a model file (safetensors); InvalidModelError says what is wrong."""
+
+    @property
+    def id(self) -> str:
+        """The start of the file's SHA-256, 16 hex digits: what streams name the model by."""
+
+    @property
+    def config(self) -> str:
+        """The config, JSON as it stands in the file."""
+
+@final
 class Header:
     """What a file says about itself, without decoding it."""
 
@@ -93,6 +110,10 @@ class Header:
     @property
     def model_id(self) -> str:
         """Id of the model that decodes the file, 16 hex digits."""
+
+    @property
+    def needs_pixel_model(self) -> bool:
+        """Whether the exact samples need a model of pixels."""
 
     @property
     def quality(self) -> int:
@@ -207,17 +228,22 @@ def write_exact(
     metadata: bytes | None = None,
     preview: tuple[Model, int, Sequence[NDArray[np.int32]]] | None = None,
     threads: int = 0,
+    pixels: PixelModel | None = None,
 ) -> bytes:
     """The file of all samples (height, width, 1 to 4 channels), each below 2^bits, exactly.
 
     Channels are gray, gray and alpha, sRGB, or sRGB and alpha; `preview` are a model, a quality position and the
-    codes that stand in front of the samples; `metadata` are bytes that mean nothing here.
+    codes that stand in front of the samples; `metadata` are bytes that mean nothing here. `pixels` may make a small
+    picture smaller, which then needs this model; it goes without a preview.
     """
 
 def read_exact(
-    data: bytes, max_pixels: int = 178_956_970, threads: int = 0
+    data: bytes, max_pixels: int = 178_956_970, threads: int = 0, pixels: PixelModel | None = None
 ) -> tuple[tuple[bytearray, tuple[int, int, int]], int]:
-    """Mirror of `write_exact`: the samples, their shape and bits; above 8 bits a sample is two bytes, low first."""
+    """Mirror of `write_exact`: the samples, their shape and bits; above 8 bits a sample is two bytes, low first.
+
+    ModelMismatchError where `pixels` is not the model that the file needs, InvalidInputError without one.
+    """
 
 def read_metadata(data: bytes, max_pixels: int = 178_956_970) -> bytes | None:
     """The metadata chunk of a file, None without one; the whole file is checked first."""
@@ -295,6 +321,9 @@ def write_archive_end(blocks: Sequence[tuple[int, int]], start: int) -> bytes:
 
 def read_block_header(data: bytes) -> tuple[int, int, int]:
     """Return a block's bytes up to its payloads, all of its bytes, and its records, from its first 18 bytes."""
+
+def model_config(data: bytes) -> str:
+    """Return the config of a model file, JSON as it stands there."""
 
 def model_id(data: bytes) -> str:
     """Return the id of the model file with these bytes: the start of their SHA-256, 16 hex digits."""

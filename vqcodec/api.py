@@ -25,32 +25,38 @@ def encode(
     image: Image.Image | np.ndarray,
     quality: float = 50.0,
     *,
-    model: str | Path = weights.DEFAULT,
+    model: str | Path | None = None,
     lossless: bool = False,
     preview: bool = False,
 ) -> bytes:
-    """Compress an image with a built-in model or a model file; or `lossless`, with none.
+    """Compress an image with a built-in model (`photo` unless told otherwise) or a model file; or `lossless`.
 
-    A lossless file may begin with a `preview`, which `decode(..., levels=1)` shows: the model's picture at quality 0.
+    Lossless files need no model, but small pictures are smaller with one of pixels (`tiny`). They may begin with
+    a `preview`, which `decode(..., levels=1)` shows: the picture of a model of codes at quality 0.
     """
     if lossless:
-        return encode_lossless(image, model=model if preview else None)[0]
-    return load(model).encode(image, quality)
+        return encode_lossless(image, model=model, preview=preview)[0]
+    return load(model or weights.DEFAULT).encode(image, quality)
 
 
 def encode_lossless(
     image: ExactPicture | Image.Image | np.ndarray,
     *,
     model: str | Path | None = None,
+    preview: bool = False,
     verify: bool = True,
     threads: int = 0,
 ) -> tuple[bytes, ExactReport]:
-    """The lossless file of an image, and what it came to; a `model` gives it a preview."""
+    """The lossless file of an image, and what it came to.
+
+    The model is one of pixels, or with `preview` one of codes.
+    """
     from vqcodec.exact_pixels import ExactPicture, exact_from_image
 
     picture = image if isinstance(image, ExactPicture) else exact_from_image(image)
-    shown = None if model is None else load(model).preview(picture.to_8_bits(), threads)
-    return encode_exact(picture, preview=shown, verify=verify, threads=threads)
+    pixels = None if model is None or preview else weights.resolve(model).pixels
+    shown = load(model or weights.DEFAULT).preview(picture.to_8_bits(), threads) if preview else None
+    return encode_exact(picture, preview=shown, pixels=pixels, verify=verify, threads=threads)
 
 
 def decode(
@@ -67,7 +73,7 @@ def decode(
     alone give a coarse picture or a preview.
     """
     if _lossless(data, levels, max_pixels):
-        return decode_exact(data, max_pixels=max_pixels, threads=threads).to_array()
+        return _decode_exact(data, model, max_pixels, threads).to_array()
     codec = codec_for(data, model, max_pixels=max_pixels)
     return codec.decode(data, levels=levels, max_pixels=max_pixels, threads=threads)
 
@@ -82,7 +88,7 @@ def decode_image(
 ) -> Image.Image:
     """`decode` as a PIL image of mode L, LA, RGB, RGBA or I;16."""
     if _lossless(data, levels, max_pixels):
-        return decode_exact(data, max_pixels=max_pixels, threads=threads).to_image()
+        return _decode_exact(data, model, max_pixels, threads).to_image()
     codec = codec_for(data, model, max_pixels=max_pixels)
     return codec.decode_image(data, levels=levels, max_pixels=max_pixels, threads=threads)
 
@@ -105,7 +111,7 @@ def decode_batch(
     """`decode` of several files, whatever models they name."""
     headers = [_core.read_header(data, max_pixels) for data in files]
     exact = [number for number, header in enumerate(headers) if header.exact is not None]
-    found = {number: decode_exact(files[number], max_pixels=max_pixels, threads=threads).to_array() for number in exact}
+    found = {number: _decode_exact(files[number], model, max_pixels, threads).to_array() for number in exact}
     others = [number for number in range(len(files)) if number not in found]
     models = [headers[number].model_id for number in others]
     decoded = _by_model([files[number] for number in others], models, model, device, lambda codec, part: (
@@ -131,7 +137,7 @@ def verify(
     """Check a file wholly: checksums, model, every code, sample and the alpha channel; returns its header."""
     header = _core.verify_checksums(data, max_pixels)
     if header.exact is not None:
-        decode_exact(data, max_pixels=max_pixels, threads=threads)
+        _decode_exact(data, model, max_pixels, threads)
     if header.levels:
         codec_for(data, model, max_pixels=max_pixels).codes(data, max_pixels=max_pixels, threads=threads)
     stored = _core.read_alpha(data, max_pixels)
@@ -150,10 +156,17 @@ def verify_batch(
     for data in files:
         header = _core.verify_checksums(data, max_pixels)
         if header.exact is not None:
-            decode_exact(data, max_pixels=max_pixels, threads=threads)
+            _decode_exact(data, model, max_pixels, threads)
         if header.levels:
             with_codes.append(data)
     codes_batch(with_codes, model=model, max_pixels=max_pixels, threads=threads)
+
+
+def _decode_exact(data: bytes, model: str | Path | None, max_pixels: int, threads: int) -> ExactPicture:
+    """The exact picture of a lossless file; the model matters where the file needs one of pixels."""
+    needed = model is not None and _core.read_header(data, max_pixels).needs_pixel_model
+    pixels = weights.resolve(model).pixels if needed and model is not None else None
+    return decode_exact(data, pixels=pixels, max_pixels=max_pixels, threads=threads)
 
 
 def _lossless(data: bytes, levels: int, max_pixels: int) -> bool:

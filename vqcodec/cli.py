@@ -25,6 +25,7 @@ from vqcodec.cli_shared import (
     Recursive,
     Standard,
     Threads,
+    check_model,
     destination_of,
     load_codec,
     path_of,
@@ -82,8 +83,7 @@ def decode(
         usage_error(f"--format {format} contradicts the name of the output file")
     jobs = planned(inputs, destination, suffix, frozenset({".vqc"}), recursive)
     messages = Messages(quiet=quiet)
-    if model is not None:
-        load_codec(model)
+    check_model(model)
 
     def work(job: Job, threads: int) -> tuple[tuple[str, ...], str]:
         prepare(job, force, output_dir)
@@ -141,8 +141,7 @@ def verify(
     import vqcodec
 
     messages = Messages(quiet=quiet)
-    if model is not None:
-        load_codec(model)
+    check_model(model)
 
     def work(job: Job, threads: int) -> str:
         if recover and job.source is not None:

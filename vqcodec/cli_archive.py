@@ -24,6 +24,7 @@ from vqcodec.cli_shared import (
     Quality,
     Quiet,
     Threads,
+    check_model,
     load_codec,
 )
 from vqcodec.errors import TruncatedError, VqcodecError
@@ -47,7 +48,7 @@ def pack(
     quality: Quality = None,
     effort: Effort = None,
     lossless: Lossless = False,
-    model: Model = "photo",
+    model: Model = None,
     device: Device = "cpu",
     threads: Threads = 0,
     engine: Annotated[
@@ -70,7 +71,9 @@ def pack(
     from vqcodec.codec import DEFAULT_EFFORT
     from vqcodec.packing import pack as run
 
-    if not lossless:
+    if lossless:
+        check_model(model, pixels=True)
+    else:
         load_codec(model, device)
     messages = Messages(quiet=quiet)
     begun = time.monotonic()

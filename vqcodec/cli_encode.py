@@ -26,6 +26,7 @@ from vqcodec.cli_shared import (
     Recursive,
     Standard,
     Threads,
+    check_model,
     destination_of,
     load_codec,
     planned,
@@ -55,7 +56,7 @@ def encode(
     quality: Quality = None,
     target_bytes: TargetBytes = None,
     target_rate: TargetRate = None,
-    model: Model = "photo",
+    model: Model = None,
     effort: Effort = None,
     lossless: Lossless = False,
     preview: Preview = False,
@@ -69,7 +70,7 @@ def encode(
     quiet: Quiet = False,
 ) -> None:
     """Encode images to .vqc files, beside each input unless told otherwise."""
-    if preview or not lossless:
+    if model or preview or not lossless:
         read_ahead(model)
     if quality is not None and not (math.isfinite(quality) and 0 <= quality <= 100):
         usage_error("--quality must lie between 0 and 100")
@@ -86,7 +87,7 @@ def encode(
         usage_error("--json and the encoded bytes cannot both go to standard output")
     messages = Messages(quiet=quiet, records=records)
     if lossless:
-        encoded = _lossless(model if preview else None, not no_verify)
+        encoded = _lossless(model, preview, not no_verify)
     else:
         codec = load_codec(model, device)
         if quality is not None and codec.info.quality_levels == 1 and not quiet:
@@ -135,17 +136,19 @@ def _lossy(
     return encoded
 
 
-def _lossless(model: str | None, verify: bool) -> Encoding:
-    """What encodes one source exactly, with a preview by a model."""
+def _lossless(model: str | None, preview: bool, verify: bool) -> Encoding:
+    """What encodes one source exactly, by a model of pixels or with a preview by a model of codes."""
     from vqcodec.api import encode_lossless
     from vqcodec.exact_pixels import open_exact
 
-    if model is not None:
+    if preview:
         load_codec(model)
+    else:
+        check_model(model, pixels=True)
 
     def encoded(source: Path | bytes, threads: int) -> tuple[bytes, tuple[str, ...], ExactReport]:
         picture = open_exact(source)
-        data, report = encode_lossless(picture, model=model, verify=verify, threads=threads)
+        data, report = encode_lossless(picture, model=model, preview=preview, verify=verify, threads=threads)
         return data, picture.notes, report
 
     return encoded

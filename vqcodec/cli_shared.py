@@ -7,7 +7,7 @@ import os
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import nullcontext, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -43,8 +43,11 @@ Effort = Annotated[
     typer.Option(min=0, max=3, help="Time for smaller files: 0, 1 (default), 2, or 3 (needs torch)."),
 ]
 Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="Go through folders and all that is inside.")]
-Lossless = Annotated[bool, typer.Option("--lossless", help="Keep every sample exactly; needs no model.")]
-Model = Annotated[str, typer.Option(help="Built-in model by name, or a model file.")]
+Lossless = Annotated[bool, typer.Option("--lossless", help="Keep every sample exactly.")]
+Model = Annotated[
+    str | None,
+    typer.Option(help="Built-in model by name, or a model file; else photo, with --lossless none.", show_default=False),
+]
 
 
 def path_of(name: str) -> Path | None:
@@ -118,11 +121,29 @@ def read_ahead(model: str | None) -> None:
     threading.Thread(target=read).start()
 
 
-def load_codec(model: str, device: str = "cpu") -> Codec:
+def load_codec(model: str | None, device: str = "cpu") -> Codec:
     """The codec of a model that was asked for by name; a model that cannot be used is a usage error."""
-    import vqcodec
+    from vqcodec import weights
+    from vqcodec.codec import load
 
+    with _usage_errors(model):
+        return load(model or weights.DEFAULT, device=device)
+
+
+def check_model(model: str | None, *, pixels: bool = False) -> None:
+    """Refuse a model that is not there, and with `pixels` one that is not of pixels, as a usage error."""
+    from vqcodec import weights
+
+    with _usage_errors(model):
+        if model is not None:
+            found = weights.resolve(model)
+            if pixels:
+                found.pixels  # noqa: B018  an error where it is not
+
+
+@contextmanager
+def _usage_errors(model: str | None) -> Iterator[None]:
     try:
-        return vqcodec.load(model, device=device)
+        yield
     except VqcodecError as error:
         usage_error(f"--model {model}: {error}")

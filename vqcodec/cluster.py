@@ -165,8 +165,8 @@ class Cluster:
     @cached_property
     def _settings(self) -> Settings:
         """For processes in other folders: with the absolute path of a model file."""
-        path = Path(self.settings.model)
-        named = self.settings.lossless or not path.is_file() or weights.resolve(path).path != path.resolve()
+        path = Path(self.settings.model or weights.DEFAULT)
+        named = self.settings.model is None or not path.is_file() or weights.resolve(path).path != path.resolve()
         return self.settings if named else replace(self.settings, model=str(path.resolve()))
 
     def _bound(self) -> int:

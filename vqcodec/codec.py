@@ -74,7 +74,7 @@ class Codec:
     def __init__(self, model: weights.ModelInfo, device: str = "cpu") -> None:
         self.info = model
         self.device = device
-        self._model = model.runtime
+        self._model = model.codes
         if device != "cpu":
             self._transform  # noqa: B018  say at once where there is no such device
 

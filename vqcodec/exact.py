@@ -1,6 +1,6 @@
-"""Lossless: a picture's samples to bytes and back, exactly, without a model.
+"""Lossless: a picture's samples to bytes and back, exactly, without a trained model, or with one for small pictures.
 
-encode: samples -> tiles -> adaptive pixel model -> container -> bytes
+encode: samples -> tiles -> adaptive or trained pixel model -> container -> bytes
 decode: bytes -> container -> the same pixel model -> samples
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from vqcodec import _core
+from vqcodec import _core, weights
 from vqcodec.errors import CorruptedError, InvalidInputError
 from vqcodec.limits import MAX_PIXELS, check_size
 
@@ -54,13 +54,14 @@ def encode_exact(
     image: ExactPicture | Image.Image | np.ndarray,
     *,
     preview: Preview | None = None,
+    pixels: _core.PixelModel | None = None,
     verify: bool = True,
     threads: int = 0,
 ) -> tuple[bytes, ExactReport]:
     """The file of an image's samples, uint8 or uint16, and what it came to.
 
-    `preview` is a model, a quality position and codes of the same picture, which stand in front. With `verify` the
-    bytes are decoded and compared first.
+    `preview` is a model, a quality position and codes of the same picture, which stand in front; or `pixels` is the
+    model that the file then needs, if it is smaller by it. With `verify` the bytes are decoded and compared first.
     """
     import numpy as np
 
@@ -69,14 +70,16 @@ def encode_exact(
     picture = image if isinstance(image, ExactPicture) else exact_from_image(image)
     height, width, channels = picture.samples.shape
     metadata = metadata_to_bytes(picture.metadata)
-    data = _core.write_exact(picture.samples, picture.bits, metadata, preview, threads)
-    if verify and not np.array_equal(decode_exact(data, threads=threads).samples, picture.samples):
+    data = _core.write_exact(picture.samples, picture.bits, metadata, preview, threads, pixels)
+    if verify and not np.array_equal(decode_exact(data, pixels=pixels, threads=threads).samples, picture.samples):
         raise CorruptedError("the encoded bytes do not decode to the samples they were made from")
     return data, ExactReport(width, height, channels, picture.bits, len(data))
 
 
-def decode_exact(data: bytes, *, max_pixels: int = MAX_PIXELS, threads: int = 0) -> ExactPicture:
-    """Mirror of `encode_exact`: the samples and their metadata."""
+def decode_exact(
+    data: bytes, *, pixels: _core.PixelModel | None = None, max_pixels: int = MAX_PIXELS, threads: int = 0
+) -> ExactPicture:
+    """Mirror of `encode_exact`: the samples and their metadata; a model that the file needs is looked for."""
     import numpy as np
 
     from vqcodec.exact_pixels import ExactPicture, metadata_from_bytes
@@ -85,7 +88,9 @@ def decode_exact(data: bytes, *, max_pixels: int = MAX_PIXELS, threads: int = 0)
     if header.exact is None:
         raise InvalidInputError("the file holds no exact samples")
     check_size(header.height, header.width, max_pixels)
-    (samples, shape), bits = _core.read_exact(data, max_pixels, threads)
+    if header.needs_pixel_model and pixels is None:
+        pixels = weights.find(header.model_id).pixels
+    (samples, shape), bits = _core.read_exact(data, max_pixels, threads, pixels)
     kind = np.dtype(np.uint8) if bits <= 8 else np.dtype("<u2")
     metadata = metadata_from_bytes(_core.read_metadata(data, max_pixels))
     return ExactPicture(np.frombuffer(samples, kind).reshape(shape), bits, metadata)

@@ -16,8 +16,9 @@ def header_facts(header: Header) -> dict[str, Any]:
     The model's name is None where the model is not here; so is the quality (0 to 100), and also where the model
     has one quality level.
     """
+    needs_model = bool(header.levels) or header.needs_pixel_model
     try:
-        model = weights.find(header.model_id) if header.levels else None
+        model = weights.find(header.model_id) if needs_model else None
     except ModelMissingError:
         model = None
     positions = QUALITY_STEPS * (model.quality_levels - 1) if model else 0
@@ -30,7 +31,7 @@ def header_facts(header: Header) -> dict[str, Any]:
         "bytes": header.file_bytes,
         "bpp": 8 * header.file_bytes / (header.width * header.height),
         "model": model.name if model else None,
-        "model_id": header.model_id if header.levels else None,
+        "model_id": header.model_id if needs_model else None,
         "quality": 100 * header.quality / positions if positions else None,
         "quality_position": header.quality if header.levels else None,
         "lossless": header.exact is not None,
@@ -53,14 +54,13 @@ def lines(facts: dict[str, Any]) -> list[str]:
     alpha = f" and alpha ({facts['alpha_bytes']} bytes)" if facts["alpha"] else ""
     quality = "" if facts["quality"] is None else f"{facts['quality']:.1f}, "
     kind = f", lossless, {facts['channels']} samples of {facts['bits']} bits a pixel" if facts["lossless"] else ""
-    coding = [
-        f"model    {facts['model'] or 'not on this machine'}, id {facts['model_id']}",
-        f"quality  {quality}position {facts['quality_position']}",
-    ]
+    model = [f"model    {facts['model'] or 'not on this machine'}, id {facts['model_id']}"]
+    position = [f"quality  {quality}position {facts['quality_position']}"]
     return [
         f"picture  {facts['width']}x{facts['height']}, {colour}{alpha}{kind}",
         f"size     {facts['bytes']} bytes, {facts['bpp']:.3f} bpp",
-        *(coding if facts["levels"] else []),
+        *(model if facts["model_id"] else []),
+        *(position if facts["levels"] else []),
         f"format   version {facts['format_version']}, header {facts['header_bytes']} bytes",
         *(
             f"level {number}  one code vector for {level['stride']}x{level['stride']} pixels, "

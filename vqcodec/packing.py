@@ -20,7 +20,7 @@ def pack(
     *,
     quality: float = 50.0,
     effort: int = DEFAULT_EFFORT,
-    model: str | Path = "photo",
+    model: str | Path | None = None,
     lossless: bool = False,
     device: str = "cpu",
     threads: int = 0,
@@ -31,7 +31,7 @@ def pack(
     engine: Engine = "local",
     shard_inputs: int = 1024,
 ) -> Packed:
-    """Encode all pictures of a source into one archive, with a model or `lossless`.
+    """Encode all pictures of a source into one archive, with a model (else `photo`), or `lossless`.
 
     The source is a folder, a .tar (webdataset), .npz or .npy file, a uint8 array (N, H, W, ...), a torch or Ray data
     set or any sequence or iterable of images, (image, label) or {"image": ..., "label": ...}; images are PIL images,
@@ -44,7 +44,7 @@ def pack(
     `engine="ray"` encodes on a Ray cluster into the same bytes: `shard_inputs` inputs a task, of which `threads` (0: as
     many as the cluster has processors) are at work; see `vqcodec.cluster`.
     """
-    settings = Settings(quality, effort, str(model), lossless, device)
+    settings = Settings(quality, effort, None if model is None else str(model), lossless, device)
     encode, note = settings.encoder(), settings.note()
     for name, value, known in (("on_error", on_error, ("stop", "skip")), ("engine", engine, ("local", "ray"))):
         if value not in known:

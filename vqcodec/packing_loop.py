@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Literal
 
+from vqcodec import weights
 from vqcodec.archive_writer import ArchiveWriter
-from vqcodec.codec import load
+from vqcodec.codec import Codec, load
 from vqcodec.errors import InvalidInputError, VqcodecError
 from vqcodec.exact import encode_exact
 from vqcodec.exact_pixels import ExactPicture
@@ -36,7 +37,7 @@ class Settings:
 
     quality: float
     effort: int
-    model: str
+    model: str | None
     lossless: bool
     device: str
 
@@ -44,13 +45,16 @@ class Settings:
         """What the header of an archive says of it (JSON)."""
         facts: dict[str, Any] = {"lossless": True}
         if not self.lossless:
-            facts = {"effort": self.effort, "model": load(self.model, self.device).model_id, "quality": self.quality}
+            facts = {"effort": self.effort, "model": self._codec().model_id, "quality": self.quality}
+        elif self.model is not None:
+            facts["model"] = weights.resolve(self.model).model_id
         return json.dumps({"vqcodec": facts}, sort_keys=True).encode()
 
     def encoder(self) -> Encode:
         """The function that makes a .vqc file of an input."""
+        pixels = weights.resolve(self.model).pixels if self.lossless and self.model is not None else None
         if not self.lossless:
-            codec = load(self.model, self.device)
+            codec = self._codec()
             codec.position(self.quality)  # says at once what is wrong with it
 
         def encode(item: Item) -> bytes:
@@ -58,10 +62,13 @@ class Settings:
             if isinstance(picture, bytes):
                 return picture
             if isinstance(picture, ExactPicture):
-                return encode_exact(picture, threads=1)[0]
+                return encode_exact(picture, pixels=pixels, threads=1)[0]
             return codec.encode(picture, self.quality, effort=self.effort, threads=1)
 
         return encode
+
+    def _codec(self) -> Codec:
+        return load(self.model or weights.DEFAULT, self.device)
 
 
 @dataclass

@@ -101,7 +101,7 @@ def _save(image: Image.Image, stream: IO[bytes], filename: str | bytes) -> None:
     quality, effort = options.get("quality", 50.0), options.get("effort", DEFAULT_EFFORT)
     try:
         if options.get("lossless", False):
-            data = encode_lossless(image)[0]
+            data = encode_lossless(image, model=options.get("model"))[0]
         else:
             data = load(options.get("model", "photo")).encode(image, quality, effort=effort)
     except VqcodecError as error:

@@ -106,12 +106,10 @@ def neighbourhoods(samples: Tensor) -> tuple[Tensor, Tensor]:
     guesses[:, 0, 0] = 128
     around = [(shifted(padded, dy, dx) - guesses) * shifted(inside, dy, dx) for dy, dx in TAPS]
     y, x = torch.arange(height, device=samples.device), torch.arange(width, device=samples.device)
-    borders = torch.stack(
-        torch.broadcast_tensors(y[:, None], x[None], width - 1 - x[None]), 2
-    ).clamp(max=REACH) * BORDER  # fmt: skip
+    borders = [y[:, None].expand(-1, width), x.expand(height, -1), width - 1 - x.expand(height, -1)]
+    distances = (torch.stack(borders, 2).clamp(max=REACH) * BORDER).to(torch.int16)
     own = (samples - guesses)[..., :2]
-    borders = borders.to(torch.int16).expand(len(samples), -1, -1, -1)
-    return torch.cat([*around, own, guesses - 128, borders], 3), guesses
+    return torch.cat([*around, own, guesses - 128, distances.expand(len(samples), -1, -1, -1)], 3), guesses
 
 
 def mixture_bits(values: Tensor, guesses: Tensor, outputs: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """Model files: find one by name, path or content hash, load its networks.
 
-A model file is safetensors: integer transform, integer prior, and a JSON config in the metadata. Its
-SHA-256, cut to 16 hex digits, is the model id that every stream names.
+A model file is safetensors: integer transform and prior, or integer networks for pixels, and a JSON config in the
+metadata. Its SHA-256, cut to 16 hex digits, is the model id that every stream names.
 """
 
 from __future__ import annotations
@@ -29,7 +29,10 @@ _loading = threading.Lock()
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """A model file on this machine; `model_id` is 16 hex digits, `bytes` the file's size."""
+    """A model file on this machine; `model_id` is 16 hex digits, `bytes` the file's size.
+
+    It is of codes, for lossy files and previews, or of pixels, for lossless files of small pictures.
+    """
 
     name: str
     path: Path
@@ -38,7 +41,21 @@ class ModelInfo:
     description: str
     quality_levels: int
     stride: int
-    runtime: _core.Model = field(repr=False, compare=False)
+    runtime: _core.Model | _core.PixelModel = field(repr=False, compare=False)
+
+    @property
+    def codes(self) -> _core.Model:
+        """The networks of a model of codes; InvalidModelError for any other."""
+        if isinstance(self.runtime, _core.Model):
+            return self.runtime
+        raise InvalidModelError(f"{self.name} is a model of pixels, for lossless files alone")
+
+    @property
+    def pixels(self) -> _core.PixelModel:
+        """The networks of a model of pixels; InvalidModelError for any other."""
+        if isinstance(self.runtime, _core.PixelModel):
+            return self.runtime
+        raise InvalidModelError(f"{self.name} is a model of codes, which a lossless file has in its preview alone")
 
 
 def list_models() -> list[ModelInfo]:
@@ -101,7 +118,7 @@ def load_networks(info: ModelInfo) -> VQVAE:
 
 def model_config(info: ModelInfo) -> ModelConfig:
     """The networks' shape from a model file's metadata, which must agree with what the runtime reads there."""
-    stored = json.loads(info.runtime.config)
+    stored = json.loads(info.codes.config)
     try:
         config = from_json(ModelConfig, json.dumps(stored["model"]))
         if architecture.runtime(config) != stored["runtime"]:
@@ -127,10 +144,12 @@ def _load(path: Path) -> ModelInfo:
 @lru_cache(maxsize=8)
 def _load_version(path: Path, size: int, _modified: int) -> ModelInfo:
     try:
-        runtime = _core.Model(_read(path))
-        config = json.loads(runtime.config)
+        data = _read(path)
+        config = json.loads(_core.model_config(data))
+        of_pixels = "pixels" in config["runtime"]
+        runtime = (_core.PixelModel if of_pixels else _core.Model)(data)
         name, description = str(config["name"]), str(config["description"])
-        levels, stride = int(config["runtime"]["quality_levels"]), int(config["runtime"]["stride"])
+        levels, stride = (1 if of_pixels else int(config["runtime"][key]) for key in ("quality_levels", "stride"))
     except (InvalidModelError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise InvalidModelError(f"{path} is not a vqcodec model file: {error}") from error
     return ModelInfo(name, path, runtime.id, size, description, levels, stride, runtime)

@@ -9,10 +9,16 @@ use crate::limits::Limits;
 pub const MAGIC: [u8; 4] = *b"VQC\x1a";
 
 /// The newest format version: every version from 1 is read.
-pub const VERSION: u8 = 3;
+pub const VERSION: u8 = 4;
 
 /// The version of files of codes alone, which the parts of version 3 are not in.
 pub const CODES_VERSION: u8 = 2;
+
+/// The version of files of exact samples, unless they need a model of pixels, which version 4 brought.
+pub const EXACT_VERSION: u8 = 3;
+
+/// What a file names that needs no model.
+pub const NO_MODEL: ModelId = ModelId([0; 8]);
 
 /// Most levels of a file.
 pub const MAX_LEVELS: usize = 4;
@@ -88,6 +94,11 @@ pub struct Header {
 }
 
 impl Header {
+    /// Whether the exact samples need a model of pixels.
+    pub fn needs_pixel_model(&self) -> bool {
+        self.levels.is_empty() && self.model != NO_MODEL
+    }
+
     /// Whether scales adapt to the picture, as they do since version 2.
     pub fn adaptive(&self) -> bool {
         self.version >= 2
@@ -412,8 +423,11 @@ fn check_header(
     if levels.windows(2).any(|pair| pair[0].stride_log2 < pair[1].stride_log2) {
         return Err("levels are not ordered from coarse to fine");
     }
-    if levels.is_empty() && (header.model, header.quality) != (ModelId([0; 8]), 0) {
-        return Err("a file without levels names a model or a quality");
+    if levels.is_empty() && header.quality != 0 {
+        return Err("a file without levels names a quality");
+    }
+    if header.needs_pixel_model() && header.version <= EXACT_VERSION {
+        return Err("this format version has no model without levels");
     }
     let Some(exact) = header.exact else { return Ok(()) };
     if !(1..=4).contains(&exact.channels) || !(1..=16).contains(&exact.bits) {

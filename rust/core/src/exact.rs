@@ -1,13 +1,14 @@
 //! All samples of a picture, exactly: tiles of the lossless pixel model, maybe behind a preview of codes.
 
-use crate::checksum::{ModelId, crc32};
+use crate::checksum::crc32;
 use crate::codes::{CodeGrid, Tile};
-use crate::container::{self, Exact, Header, Parts, VERSION};
+use crate::container::{self, EXACT_VERSION, Exact, Header, NO_MODEL, Parts, VERSION};
 use crate::error::{Error, Result};
 use crate::limits::Limits;
 use crate::lossless::{Shape, decode_tile, encode_tile};
 use crate::model::Model;
-use crate::stream;
+use crate::pixels::{self, PixelModel};
+use crate::stream::{self, check_id};
 use crate::threads::for_each;
 
 /// Base-2 logarithm of the side of a tile, in pixels, that the encoder uses.
@@ -39,51 +40,80 @@ pub struct Preview<'a> {
     pub codes: &'a [CodeGrid],
 }
 
+/// What a file of exact samples may use besides the lossless pixel model.
+#[derive(Debug, Clone, Copy)]
+pub enum Aid<'a> {
+    /// Nothing.
+    None,
+    /// Codes in front.
+    Preview(Preview<'a>),
+    /// A model of pixels, where it makes tiles smaller.
+    Pixels(&'a PixelModel),
+}
+
 /// The file of a picture's samples, whatever `metadata` means.
 pub fn write_file(
     picture: &Samples,
-    preview: Option<Preview>,
+    aid: Aid,
     metadata: Option<&[u8]>,
     threads: usize,
 ) -> Result<Vec<u8>> {
     picture.check()?;
     let &Samples { width, height, channels, bits, .. } = picture;
     let exact = Exact { channels, bits, tile_log2: TILE_LOG2, checksum: picture.checksum() };
-    let header = Header {
-        version: VERSION,
-        gray: channels <= 2,
-        model: preview.map_or(ModelId([0; 8]), |preview| preview.model.id),
-        quality: preview.map_or(0, |preview| preview.quality),
-        width,
-        height,
-        levels: preview.map_or(vec![], |preview| stream::levels(preview.model).collect()),
-        exact: Some(exact),
+    let (version, model, quality, levels) = match aid {
+        Aid::None => (EXACT_VERSION, NO_MODEL, 0, vec![]),
+        Aid::Preview(Preview { model, quality, .. }) => {
+            (EXACT_VERSION, model.id, quality, stream::levels(model).collect())
+        }
+        Aid::Pixels(model) => (VERSION, model.id, 0, vec![]),
     };
-    let payloads = match preview {
-        Some(Preview { model, codes, .. }) => {
+    let (gray, exact) = (channels <= 2, Some(exact));
+    let mut header = Header { version, gray, model, quality, width, height, levels, exact };
+    let payloads = match aid {
+        Aid::Preview(Preview { model, codes, .. }) => {
             stream::code_levels(model, &header, codes, threads)?.0
         }
-        None => vec![],
+        _ => vec![],
     };
     container::check_size(&header, &Limits::with_max_pixels(u64::MAX))?;
     let tiles = for_each(header.exact_tiles().collect(), threads, |tile| {
-        encode_tile(&picture.tile(tile), &shape(tile, &exact))
+        let (samples, shape) = (picture.tile(tile), shape(tile, [channels, bits]));
+        match aid {
+            Aid::Pixels(model) => model.encode_tile(&samples, &shape),
+            _ => encode_tile(&samples, &shape),
+        }
     })?;
+    if header.needs_pixel_model() && !tiles.iter().any(|tile| pixels::is_network(tile)) {
+        (header.version, header.model) = (EXACT_VERSION, NO_MODEL);
+    }
     container::write(&header, Parts { payloads: &payloads, alpha: None, metadata, exact: &tiles })
 }
 
-/// Mirror of [`write_file`]: the samples of a whole file, which is checked first.
-pub fn read_file(bytes: &[u8], limits: &Limits, threads: usize) -> Result<Samples> {
+/// Mirror of [`write_file`]: the samples of a whole file, which is checked first. `pixels` is the model
+/// of pixels that the file needs, if it does.
+pub fn read_file(
+    bytes: &[u8],
+    pixels: Option<&PixelModel>,
+    limits: &Limits,
+    threads: usize,
+) -> Result<Samples> {
     let container = container::parse(bytes, limits)?;
     container.verify(bytes)?;
     let header = &container.header;
+    let pixels = pixel_model(header, pixels)?;
     let Some(exact) = header.exact else {
         return Err(Error::InvalidInput("the file holds no exact samples".into()));
     };
     let tiles = header.exact_tiles().zip(container.exact.iter().copied()).collect();
     let decoded = for_each(tiles, threads, |(tile, part)| {
         let payload = container.verified_payload(bytes, part)?;
-        Ok((tile, decode_tile(payload, &shape(tile, &exact))?))
+        let shape = shape(tile, [exact.channels, exact.bits]);
+        let samples = match pixels {
+            Some(model) => model.decode_tile(payload, &shape)?,
+            None => decode_tile(payload, &shape)?,
+        };
+        Ok((tile, samples))
     })?;
     let Header { width, height, .. } = *header;
     let Exact { channels, bits, checksum, .. } = exact;
@@ -150,7 +180,18 @@ impl Samples {
     }
 }
 
-fn shape(tile: Tile, exact: &Exact) -> Shape {
-    let (width, height) = (tile.width as u32, tile.height as u32);
-    Shape { width, height, channels: exact.channels, bits: exact.bits }
+/// The model of pixels that a file needs, if it does.
+fn pixel_model<'a>(
+    header: &Header,
+    given: Option<&'a PixelModel>,
+) -> Result<Option<&'a PixelModel>> {
+    match given {
+        _ if !header.needs_pixel_model() => Ok(None),
+        Some(model) => check_id(header.model, model.id).map(|()| given),
+        None => Err(Error::InvalidInput("the file needs a model of pixels".into())),
+    }
+}
+
+fn shape(tile: Tile, [channels, bits]: [u8; 2]) -> Shape {
+    Shape { width: tile.width as u32, height: tile.height as u32, channels, bits }
 }

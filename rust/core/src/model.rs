@@ -19,7 +19,8 @@ use crate::features::Embedding;
 use crate::kernels::Kernel;
 use crate::network::{MAX_ACTIVATION, MAX_FEATURE, QUALITY_STEPS};
 use crate::order::{self, Source, StepOrder};
-use crate::tensors::{Tensors, config_of, invalid};
+pub use crate::tensors::config_of;
+use crate::tensors::{Tensors, invalid};
 use crate::transform::Transform;
 
 /// Largest number of slices, of variables a position and of hidden units.

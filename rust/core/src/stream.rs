@@ -250,7 +250,7 @@ pub(crate) fn check_limits(model: &Model, header: &Header, limits: &Limits) -> R
     })
 }
 
-fn check_id(needed: ModelId, given: ModelId) -> Result<()> {
+pub(crate) fn check_id(needed: ModelId, given: ModelId) -> Result<()> {
     if needed == given {
         return Ok(());
     }

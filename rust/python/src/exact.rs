@@ -4,16 +4,16 @@ use numpy::{PyArrayDescrMethods, PyUntypedArray, PyUntypedArrayMethods};
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes};
 use vqcodec_core::Limits;
-use vqcodec_core::exact::{self, Preview, Samples};
+use vqcodec_core::exact::{self, Aid, Preview, Samples};
 
 use crate::arrays::{code_grids, copy};
 use crate::errors::{invalid_input, to_python};
 use crate::header::part_of;
-use crate::model::{Model, thread_count};
+use crate::model::{Model, PixelModel, thread_count};
 
 /// See `_core.pyi`.
 #[pyfunction]
-#[pyo3(signature = (samples, bits, metadata = None, preview = None, threads = 0))]
+#[pyo3(signature = (samples, bits, metadata = None, preview = None, threads = 0, pixels = None))]
 pub fn write_exact<'py>(
     py: Python<'py>,
     samples: &Bound<'py, PyAny>,
@@ -21,14 +21,19 @@ pub fn write_exact<'py>(
     metadata: Option<&[u8]>,
     preview: Option<(PyRef<'py, Model>, u8, Bound<'py, PyAny>)>,
     threads: i64,
+    pixels: Option<&PixelModel>,
 ) -> PyResult<Bound<'py, PyBytes>> {
     let (picture, threads) = (from_array(samples, bits)?, thread_count(threads)?);
     let codes = preview.as_ref().map(|(_, _, codes)| code_grids(codes)).transpose()?;
-    let preview = preview
-        .as_ref()
-        .zip(codes.as_ref())
-        .map(|((model, quality, _), codes)| Preview { model: &model.0, quality: *quality, codes });
-    let written = py.detach(|| exact::write_file(&picture, preview, metadata, threads));
+    let aid = match (&preview, &codes, pixels) {
+        (Some((model, quality, _)), Some(codes), None) => {
+            Aid::Preview(Preview { model: &model.0, quality: *quality, codes })
+        }
+        (None, None, Some(model)) => Aid::Pixels(&model.0),
+        (None, None, None) => Aid::None,
+        _ => return Err(invalid_input("a file has either a preview or a model of pixels")),
+    };
+    let written = py.detach(|| exact::write_file(&picture, aid, metadata, threads));
     Ok(PyBytes::new(py, &written.map_err(to_python)?))
 }
 
@@ -37,15 +42,18 @@ type Decoded<'py> = (Bound<'py, PyByteArray>, (u32, u32, u8));
 
 /// See `_core.pyi`.
 #[pyfunction]
-#[pyo3(signature = (data, max_pixels = 178_956_970, threads = 0))]
+#[pyo3(signature = (data, max_pixels = 178_956_970, threads = 0, pixels = None))]
 pub fn read_exact<'py>(
     py: Python<'py>,
     data: &[u8],
     max_pixels: u64,
     threads: i64,
+    pixels: Option<&PixelModel>,
 ) -> PyResult<(Decoded<'py>, u8)> {
     let (limits, threads) = (Limits::with_max_pixels(max_pixels), thread_count(threads)?);
-    let picture = py.detach(|| exact::read_file(data, &limits, threads)).map_err(to_python)?;
+    let pixels = pixels.map(|model| &model.0);
+    let read = py.detach(|| exact::read_file(data, pixels, &limits, threads));
+    let picture = read.map_err(to_python)?;
     let Samples { width, height, channels, bits, .. } = picture;
     let samples = PyByteArray::new(py, &picture.to_bytes());
     Ok(((samples, (height, width, channels)), bits))

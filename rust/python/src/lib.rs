@@ -31,7 +31,10 @@ mod _core {
     #[pymodule_export]
     use super::kernel;
     #[pymodule_export]
-    use super::model::{Model, cross_entropy, head_outputs, model_id, read_codes, write_file};
+    use super::model::{
+        Model, PixelModel, cross_entropy, head_outputs, model_config, model_id, read_codes,
+        write_file,
+    };
     #[pymodule_export]
     use super::picture::{analyze, decode, sample, search, synthesize};
     #[pymodule_export]

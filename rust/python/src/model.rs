@@ -4,6 +4,8 @@ use numpy::{PyArray2, PyArray3};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use vqcodec_core::checksum::ModelId;
+use vqcodec_core::model::config_of;
+use vqcodec_core::pixels::PixelModel as CorePixelModel;
 use vqcodec_core::stream::{self, Picture};
 use vqcodec_core::{Error, Limits, Model as CoreModel};
 
@@ -39,6 +41,38 @@ impl Model {
     fn __repr__(&self) -> String {
         format!("Model(id='{}')", self.0.id)
     }
+}
+
+/// See `_core.pyi`.
+#[pyclass(frozen, module = "vqcodec._core")]
+pub struct PixelModel(pub CorePixelModel);
+
+#[pymethods]
+impl PixelModel {
+    #[new]
+    fn new(py: Python<'_>, data: &[u8]) -> PyResult<Self> {
+        py.detach(|| CorePixelModel::load(data)).map(Self).map_err(to_python)
+    }
+
+    #[getter]
+    fn id(&self) -> String {
+        self.0.id.to_string()
+    }
+
+    #[getter]
+    fn config(&self) -> &str {
+        &self.0.config
+    }
+
+    fn __repr__(&self) -> String {
+        format!("PixelModel(id='{}')", self.0.id)
+    }
+}
+
+/// See `_core.pyi`.
+#[pyfunction]
+pub fn model_config(py: Python<'_>, data: &[u8]) -> PyResult<String> {
+    py.detach(|| config_of(data)).map_err(to_python)
 }
 
 /// See `_core.pyi`.

@@ -110,8 +110,9 @@ impl PixelModel {
 
     /// Mirror of [`encode_tile`](Self::encode_tile).
     pub fn decode_tile(&self, bytes: &[u8], shape: &Shape) -> Result<Vec<u16>> {
-        let Some((&NETWORK, payload)) = bytes.split_first() else {
-            return lossless::decode_tile(bytes, shape);
+        let payload = match bytes.split_first() {
+            Some((&NETWORK, payload)) => payload,
+            _ => return lossless::decode_tile(bytes, shape),
         };
         shape.check()?;
         if !fits(shape) {
@@ -161,6 +162,11 @@ impl PixelModel {
         }
         Ok(())
     }
+}
+
+/// Whether a tile was coded by a model of pixels.
+pub(crate) fn is_network(tile: &[u8]) -> bool {
+    tile.first() == Some(&NETWORK)
 }
 
 /// What the layers of a network write into.
