@@ -1,6 +1,6 @@
 """What the export to integers costs: a checkpoint's float networks beside the integer ones, on whole images.
 
-    python scripts/integer_loss.py runs/photo ../shared/data/kodak
+    python scripts/integer_loss.py runs/photo ../shared/data/kodak --photos ../shared/data/train-exact
 
 Float: codes, 8-bit pixels and bits of the float prior, in torch. Integer: codes, pixels
 and cross entropy of the exported model in Rust, scales not adapted, as in float. One line a
@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from vqcodec import _core
+from vqcodec.calibration import crops
 from vqcodec.export import export_model, load_checkpoint
 from vqcodec.models import VQVAE
 from vqcodec.photos import load_folders
@@ -52,9 +53,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("images", type=Path)
+    parser.add_argument("--photos", type=Path, help="folder of training photos to round by, as in `vqcodec export`")
     options = parser.parse_args()
     network, _ = load_checkpoint(options.checkpoint)
-    model = _core.Model(export_model(network, name="test", description=""))
+    seen = crops(load_folders([options.photos]), network.config.multiple) if options.photos else ()
+    model = _core.Model(export_model(network, name="test", description="", images=seen))
     images = load_folders([options.images])
     print("quality  bits, integer over float   PSNR, integer minus float")
     for quality in QUALITIES:

@@ -1,7 +1,7 @@
 """Train the built-in model `photo`: one process a core on a CPU, one process on a GPU; run again to resume.
 
     python scripts/train_photo.py ../shared/data --output runs/photo --steps 20000
-    vqcodec export runs/photo vqcodec/builtin/photo.safetensors --name photo --force
+    vqcodec export runs/photo vqcodec/builtin/photo.safetensors --name photo --photos ../shared/data/train-exact --force
 
 Two phases, as `training-recipe` measured: small crops at a constant rate, then larger crops while the
 rate falls to zero. The first phase ends where the fall begins (`TrainConfig.decay`).

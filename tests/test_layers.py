@@ -24,6 +24,7 @@ LAYERS = [
     {"pixel_prior"},
     {"coarse"},
     {"models"},
+    {"calibration"},
     {"integer_prior", "integer_transform", "bounds", "vae_codec", "successors", "refine", "integer_pixels"},
     {"export", "weights", "transform", "progress"},
     {"exact_pixels"},

@@ -85,14 +85,22 @@ def export(
     output: Annotated[Path, typer.Argument(help="Model file to write (.safetensors).")],
     name: Annotated[str, typer.Option(help="Name written into the model file.")] = "custom",
     description: Annotated[str, typer.Option(help="One line about the model.")] = "",
+    photos: Annotated[
+        Path | None, typer.Option(help="Folder of training photos: rounds the prior to what they need.")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", "-f", help="Overwrite an existing file.")] = False,
 ) -> None:
-    """Turn a training checkpoint into the one model file that encodes and decodes."""
+    """Turn a training checkpoint into the one model file that encodes and decodes.
+
+    With --photos the files become up to 1 % smaller: weights of 8 bits then err where it matters least.
+    """
     from vqcodec.export import export_checkpoint
     from vqcodec.files import refuse_existing, write_file
+    from vqcodec.photos import load_folders
 
     refuse_existing(output, force)
-    data = export_checkpoint(checkpoint, name=name, description=description)
+    seen = load_folders([photos]) if photos else []
+    data = export_checkpoint(checkpoint, name=name, description=description, photos=seen)
     write_file(output, data, force=force)
     typer.echo(f"{output}: {len(data)} bytes", err=True)
 

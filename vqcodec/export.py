@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from safetensors.torch import save as save_tensors
+from torch import Tensor
 
 from vqcodec import architecture, checkpoint
+from vqcodec.calibration import crops, input_moments
 from vqcodec.config import ModelConfig, from_json, to_json
 from vqcodec.errors import InvalidModelError
 from vqcodec.integer_prior import integer_prior
@@ -16,10 +20,14 @@ from vqcodec.integer_transform import integer_transform
 from vqcodec.models import VQVAE
 
 
-def export_checkpoint(folder: Path, *, name: str, description: str) -> bytes:
-    """Model file (safetensors bytes) of a checkpoint's averaged weights; InvalidModelError when there is none."""
+def export_checkpoint(folder: Path, *, name: str, description: str, photos: Sequence[np.ndarray] = ()) -> bytes:
+    """Model file (safetensors bytes) of a checkpoint's averaged weights, maybe rounded by what photos need.
+
+    InvalidModelError when there is none.
+    """
     model, provenance = load_checkpoint(folder)
-    return export_model(model, name=name, description=description, provenance=provenance)
+    images = crops(photos, model.config.multiple) if photos else ()
+    return export_model(model, name=name, description=description, provenance=provenance, images=images)
 
 
 def load_checkpoint(folder: Path) -> tuple[VQVAE, dict[str, Any]]:
@@ -37,9 +45,20 @@ def load_checkpoint(folder: Path) -> tuple[VQVAE, dict[str, Any]]:
     return model, {"step": step, "train": json.loads(texts["train"])}
 
 
-def export_model(model: VQVAE, *, name: str, description: str, provenance: dict[str, Any] | None = None) -> bytes:
-    """Model file (safetensors bytes) of a float model: integer transform and prior, config as metadata."""
-    tensors = integer_transform(model) | integer_prior(model)
+def export_model(
+    model: VQVAE,
+    *,
+    name: str,
+    description: str,
+    provenance: dict[str, Any] | None = None,
+    images: Sequence[Tensor] = (),
+) -> bytes:
+    """Model file (safetensors bytes) of a float model: integer transform and prior, config as metadata.
+
+    Batches of `images` (B, 3, H, W) float in [0, 1] let the prior be rounded by what it sees of them.
+    """
+    moments = input_moments(model, images) if images and model.coarse is None else None
+    tensors = integer_transform(model) | integer_prior(model, moments)
     config = {
         "name": name,
         "description": description,

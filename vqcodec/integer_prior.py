@@ -10,6 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from vqcodec.calibration import Moments
 from vqcodec.coarse import CoarseLevel
 from vqcodec.integers import float_layer, integer_layer
 from vqcodec.models import VQVAE
@@ -25,15 +26,15 @@ WEIGHT_MAX = 127
 
 
 @torch.no_grad()
-def integer_prior(model: VQVAE) -> dict[str, Tensor]:
-    """Integer tensors of the priors of all levels under the runtime's names."""
+def integer_prior(model: VQVAE, moments: Moments | None = None) -> dict[str, Tensor]:
+    """Integer tensors of the priors of all levels under the runtime's names, rounded by `input_moments` if given."""
     tensors: dict[str, Tensor] = {}
     for prefix, level in _levels(model):
         if model.config.quantizer == "codebook":
             scaled = (level.embedding * 2**EMBEDDING_BITS).round().clamp(-FEATURE_LIMIT, FEATURE_LIMIT)
             tensors[f"{prefix}.embedding"] = scaled.to(torch.int16)
         for number, block in enumerate(level.prior.blocks()):
-            tensors |= _integer_slice(block, f"{prefix}.{number}", _feature_bits(model))
+            tensors |= _integer_slice(block, f"{prefix}.{number}", _feature_bits(model), moments or {})
     return {name: tensor.contiguous() for name, tensor in tensors.items()}
 
 
@@ -57,21 +58,33 @@ def _feature_bits(model: VQVAE) -> int:
     return CODE_BITS if model.config.quantizer == "grid" else EMBEDDING_BITS
 
 
-def _integer_slice(block: PriorSlice, prefix: str, feature_bits: int) -> dict[str, Tensor]:
+def _integer_slice(block: PriorSlice, prefix: str, feature_bits: int, moments: Moments) -> dict[str, Tensor]:
     tensors: dict[str, Tensor] = {}
     largest = int(FEATURE_LIMIT) << CODE_BITS
     contexts = _context_weights(block)
     divisor = _divisors(contexts, WEIGHT_MAX / 2.0 ** (ACTIVATION_BITS - feature_bits))
     for step, weight in enumerate(contexts):
         name, bias = f"{prefix}.{step}.context", block.context_bias[step] / divisor
-        tensors |= _to_integers(name, weight / divisor[:, None], bias, feature_bits, ACTIVATION_BITS, largest)
-    hidden = {"hidden1": block.hidden1.weight.flatten(1) * divisor, "hidden2": block.hidden2.weight.flatten(1)}
-    for layer, weight in hidden.items():
-        bias = getattr(block, layer).bias
-        tensors |= _to_integers(f"{prefix}.{layer}", weight, bias, ACTIVATION_BITS, ACTIVATION_BITS, ACTIVATION_MAX)
+        seen = _scaled(moments.get(name), 2.0**feature_bits)
+        tensors |= _to_integers(name, weight / divisor[:, None], bias, feature_bits, ACTIVATION_BITS, largest, seen)
+    for layer, conv, gain in (("hidden1", block.hidden1, divisor), ("hidden2", block.hidden2, torch.ones(1))):
+        assert conv.bias is not None
+        name, weight = f"{prefix}.{layer}", conv.weight.flatten(1) * gain
+        seen = _scaled(moments.get(name), 2.0**ACTIVATION_BITS / gain)
+        tensors |= _to_integers(name, weight, conv.bias, ACTIVATION_BITS, ACTIVATION_BITS, ACTIVATION_MAX, seen)
     output_bits, offset = _head_units(block, feature_bits == CODE_BITS)
-    weight, bias = block.head.weight.flatten(1), block.head_bias - offset
-    return tensors | _to_integers(f"{prefix}.head", weight, bias, ACTIVATION_BITS, output_bits, ACTIVATION_MAX)
+    name, weight, bias = f"{prefix}.head", block.head.weight.flatten(1), block.head_bias - offset
+    seen = _scaled(moments.get(name), 2.0**ACTIVATION_BITS)
+    return tensors | _to_integers(name, weight, bias, ACTIVATION_BITS, output_bits, ACTIVATION_MAX, seen)
+
+
+def _scaled(moments: Tensor | None, unit: float | Tensor) -> Tensor | None:
+    """Moments of inputs, of which 1 is `unit` to the layer, as the layer sees them; its last input is 1 as it is."""
+    if moments is None:
+        return None
+    units = torch.ones(len(moments), dtype=torch.double)
+    units[:-1] *= unit
+    return moments * units * units[:, None]
 
 
 def _load_slice(block: PriorSlice, prefix: str, feature_bits: int, tensors: dict[str, Tensor]) -> None:
@@ -139,12 +152,18 @@ def _divisors(weights: list[Tensor], limit: float) -> Tensor:
 
 
 def _to_integers(
-    name: str, weight: Tensor, bias: Tensor, input_bits: int, output_bits: int | Tensor, largest: int
+    name: str,
+    weight: Tensor,
+    bias: Tensor,
+    input_bits: int,
+    output_bits: int | Tensor,
+    largest: int,
+    moments: Tensor | None,
 ) -> dict[str, Tensor]:
     """A layer whose inputs and outputs (maybe one by one) have these fractional bits, with int8 weights."""
     output_bits = torch.as_tensor(output_bits).expand(weight.shape[0])
     scaled = weight * torch.exp2(output_bits - input_bits)[:, None]
-    return integer_layer(name, scaled, bias * torch.exp2(output_bits), largest, torch.int8)
+    return integer_layer(name, scaled, bias * torch.exp2(output_bits), largest, torch.int8, moments)
 
 
 def _from_integers(

@@ -17,23 +17,27 @@ from vqcodec.errors import InvalidModelError
 
 ACCUMULATOR_LIMIT = 2**31 - 1
 MAX_SHIFT = 30
+DAMPING = 0.01  # of the second moments, relative to their mean: what was seen is not all there is
 LARGEST = {torch.int8: 127, torch.int16: 32767}
 M = TypeVar("M", bound=nn.Module)
 
 
-def integer_layer(name: str, weight: Tensor, bias: Tensor, largest: int, dtype: torch.dtype) -> dict[str, Tensor]:
+def integer_layer(
+    name: str, weight: Tensor, bias: Tensor, largest: int, dtype: torch.dtype, moments: Tensor | None = None
+) -> dict[str, Tensor]:
     """Tensors `name.weight`, `.bias` and `.shift` of the affine map from integers to integers that rounds least.
 
     `weight` (outputs, inputs) and `bias` (outputs,) or (levels, outputs) are in units of the output; no
-    input exceeds `largest`. InvalidModelError where even a shift of 0 could overflow.
+    input exceeds `largest`. With the second `moments` (inputs + 1, inputs + 1) of the inputs and of 1, the outputs
+    change least, else the weights. InvalidModelError where even a shift of 0 could overflow.
     """
     weight, bias = weight.detach().double(), bias.detach().double()
     outputs = weight.shape[0]
     peak = weight.abs().amax(1).clamp(min=1e-12)
     shift = torch.floor(torch.log2((LARGEST[dtype] + 0.49) / peak)).clamp(max=MAX_SHIFT)
     for _ in range(2 * MAX_SHIFT):
-        rows = (weight * 2.0 ** shift[:, None]).round().clamp(-LARGEST[dtype], LARGEST[dtype])
-        offsets = (bias * 2.0**shift).round()
+        rows, change = _rounded(weight * 2.0 ** shift[:, None], LARGEST[dtype], moments)
+        offsets = (bias * 2.0**shift + change).round()
         half = torch.floor(2.0 ** (shift - 1))
         bound = rows.abs().sum(1) * largest + offsets.abs().reshape(-1, outputs).amax(0) + half
         over = (bound >= ACCUMULATOR_LIMIT) & (shift > 0)
@@ -49,6 +53,20 @@ def integer_layer(name: str, weight: Tensor, bias: Tensor, largest: int, dtype: 
         f"{name}.bias": offsets.to(torch.int32),
         f"{name}.shift": shift.to(torch.uint8),
     }
+
+
+def _rounded(weight: Tensor, limit: int, moments: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Integers within +-limit for weights (outputs, inputs), and what to add to the bias (outputs,)."""
+    outputs, inputs = weight.shape
+    if moments is None:
+        return weight.round().clamp(-limit, limit), weight.new_zeros(outputs)
+    damped = moments + DAMPING * moments.diagonal().mean() * torch.eye(inputs + 1, dtype=torch.double)
+    spread = torch.linalg.cholesky(torch.linalg.inv(damped), upper=True)
+    rest = torch.cat([weight, weight.new_zeros(outputs, 1)], 1)  # the last input is 1: the bias
+    for column in range(inputs):
+        error = rest[:, column] - rest[:, column].round().clamp(-limit, limit)
+        rest[:, column:] -= error[:, None] * (spread[column, column:] / spread[column, column])
+    return rest[:, :inputs].round(), rest[:, inputs]
 
 
 def float_layer(name: str, tensors: dict[str, Tensor]) -> tuple[Tensor, Tensor]:

@@ -26,6 +26,7 @@ COLOURS = len(CODED)
 OWN = len(TAPS) * COLOURS  # the first input that holds the pixel's own earlier samples
 INPUTS = OWN + 2 + COLOURS + 3  # and the guesses, and the distances from the borders
 INPUT_UNIT = 16.0  # grey levels that are 1 to the float networks
+CONTEXT_LIMIT = 127 / 16  # weights of the first layer: as int8 they are 16 times as large
 BORDER = 64  # the distance from a border, in pixels up to REACH, is multiplied by it
 INFINITE = 1e6  # scales beyond which no mass is left
 FLOOR = 2.0**-24  # least probability of a sample
@@ -64,7 +65,8 @@ class PixelPrior(nn.Module):
 
     def layers(self) -> list[tuple[Tensor, Tensor]]:
         """Weights (COLOURS, outputs, inputs) and biases (COLOURS, outputs) of the four layers."""
-        weights = [self.context * self.known, self.hidden1, self.hidden2, self.head]
+        context = self.context.clamp(-CONTEXT_LIMIT, CONTEXT_LIMIT) * self.known
+        weights = [context, self.hidden1, self.hidden2, self.head]
         return list(zip(weights, self.biases, strict=True))
 
     def forward(self, samples: Tensor) -> Tensor:
