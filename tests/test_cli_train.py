@@ -25,7 +25,7 @@ def test_train_resume_export_encode(run: Run, photo: np.ndarray, tmp_path: Path,
     assert sorted(path.name for path in out.glob("step-*")) == ["step-00000002", "step-00000004"]
     assert list(out.glob("events.out.tfevents.*"))
 
-    ended = run("export", out, model, "--name", "own")
+    ended = run("export", out, model, "--name", "own", "--photos", photos)
     assert ended.status == 0, ended.errors
     assert run("export", out, model).status == 1  # exists
     tune = ("train", photos, "-o", tmp_path / "tuned", "--from", model, "--batch", 2, "--crop", 64, "--steps", 1)
