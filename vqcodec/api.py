@@ -185,7 +185,7 @@ def _by_model(
     work: Callable[[Codec, list[bytes]], list[T]],
 ) -> list[T]:
     """Work on the files of each of the `models` that they name together; results in the order of the files."""
-    if model is not None:
+    if model is not None and files:  # without any, it may be one of pixels
         return work(load(model, device), list(files))
     numbers: dict[str, list[int]] = {}
     for number, model_id in enumerate(models):
