@@ -5,7 +5,7 @@
 Every later version must still decode them to the same codes, and encode those codes to the same bytes
 as long as the format version stays. The kinds `picture` and `patches` hold encoded pictures, of which the
 pixels must stay the same, too; the first two were made before there were integer transforms. The folder `lossless`
-holds exact samples, of which the same is true.
+holds exact samples, of which the same is true, and the model of pixels that one of its files needs.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ import torch
 from vqcodec import _core
 from vqcodec.config import CODEBOOK, ModelConfig
 from vqcodec.export import export_model
+from vqcodec.integer_pixels import export_pixel_prior
 from vqcodec.models import VQVAE
+from vqcodec.pixel_prior import PixelConfig, PixelPrior
 
 VECTORS = Path(__file__).parents[1] / "tests" / "vectors"
 SMALL = {"prior_hidden": 24, "analysis_width": 8, "analysis_coarse_width": 8, "synthesis_width": 8}
@@ -58,6 +60,16 @@ def random_model(config: ModelConfig, seed: int) -> bytes:
     return export_model(model, name="vector", description="random weights, for golden files")
 
 
+def random_pixel_model(seed: int) -> bytes:
+    """Model file of random weights that code smooth pictures with some noise well."""
+    torch.manual_seed(seed)
+    model = PixelPrior(PixelConfig(hidden=16, mixture=3))
+    with torch.no_grad():
+        for parameter in (*model.biases, model.head):
+            parameter.add_(torch.randn_like(parameter), alpha=0.1)
+    return export_pixel_prior(model, name="vector", description="random weights, for golden files", provenance={})
+
+
 def random_codes(config: ModelConfig, height: int, width: int, seed: int) -> np.ndarray:
     """Codes with small, large and extreme values."""
     rng = np.random.default_rng(seed)
@@ -89,19 +101,26 @@ def exact_pictures() -> dict[str, np.ndarray]:
         "drawing": drawing,
         "deep": photo[..., :1].astype(np.uint16) * 16 + 7,
         "deep-rgb": photo.astype(np.uint16) * 257,
+        "pixels": random_picture(13, 21, seed=3) // 2 + 40,
     }
 
 
 def write_lossless(folder: Path) -> None:
-    """Files of exact samples, one of them with a preview and metadata, and the hashes of their samples."""
+    """Files of exact samples, and the hashes of these.
+
+    One file has a preview and metadata, one needs a model of pixels.
+    """
     folder.mkdir(exist_ok=True)
+    write_new(folder / "pixels.safetensors", random_pixel_model(seed=1))
     model = _core.Model((VECTORS / "picture.safetensors").read_bytes())
+    pixel_model = _core.PixelModel((folder / "pixels.safetensors").read_bytes())
     facts = {}
     for name, picture in exact_pictures().items():
         samples = np.ascontiguousarray(picture)
         preview = (model, 9, _core.analyze(model, samples, 9)) if name == "rgb" else None
         metadata = b"metadata" if name == "rgb" else None
-        file = _core.write_exact(samples, 8 * samples.itemsize, metadata, preview)
+        pixels = pixel_model if name == "pixels" else None
+        file = _core.write_exact(samples, 8 * samples.itemsize, metadata, preview, pixels=pixels)
         write_new(folder / f"v{_core.read_header(file).version}-{name}.vqc", file)
         facts[name] = {
             "shape": samples.shape,
