@@ -28,13 +28,13 @@ def cifar_test(path: Path) -> list[Photo]:
     return [Photo(f"{n:05d}", hashlib.sha256(tile.tobytes()).hexdigest(), tile) for n, tile in enumerate(tiles)]
 
 
-def packed(photos: list[Photo]) -> dict[str, Any]:
+def packed(photos: list[Photo], model: str | None = None) -> dict[str, Any]:
     """One lossless .vqa of pictures of one size, on one thread; every record is read back and compared."""
     pixels = np.stack([photo.pixels for photo in photos])
     with tempfile.TemporaryDirectory(prefix="bpd_") as folder:
         path = Path(folder) / "all.vqa"
         started = time.process_time()
-        vqcodec.pack(pixels, path, lossless=True, threads=1)
+        vqcodec.pack(pixels, path, lossless=True, model=model, threads=1)
         written = time.process_time()
         with vqcodec.ArchiveReader(path) as reader:
             decoded = np.stack([record.decode() for record in reader])

@@ -26,6 +26,10 @@ from bpd_coders import Coder, others, ours
 from bpd_report import tables
 from rd_benchmark import Photo, load_photos, machine
 
+from vqcodec import weights
+
+SMALL = "tiny"  # the built-in model of pixels
+
 
 def measure(coder: Coder, photos: list[Photo]) -> tuple[dict[str, Any], dict[str, bytes]]:
     """Bits and speed over all pictures, and the file of each."""
@@ -52,7 +56,7 @@ def photo_results(photos: list[Photo]) -> dict[str, Any]:
     """All coders on photos, with the bytes of every picture."""
     images = [{"name": photo.name, "sha256": photo.sha256, "shape": list(photo.pixels.shape)} for photo in photos]
     rows = {}
-    for coder in (ours(preview=False), ours(preview=True), *others()):
+    for coder in (ours(), ours(preview=True), *others()):
         row, files = measure(coder, photos)
         rows[coder.label] = row | {"bytes": {name: len(data) for name, data in files.items()}}
     return {"images": images, "coders": rows}
@@ -64,10 +68,14 @@ def cifar_results(photos: list[Photo]) -> dict[str, Any]:
     images = {"count": len(photos), "shape": list(photos[0].pixels.shape), "sha256": digest}
     samples = sum(photo.pixels.size for photo in photos)
     rows = {}
-    for coder in (ours(preview=False), *others()):
+    for model in (None, SMALL):
+        row, files = measure(ours(model=model), photos)
+        rows[ours(model=model).label] = row | {"bytes": sum(map(len, files.values())), "archive": packed(photos, model)}
+    bits = sum(weights.resolve(SMALL).pixels.cross_entropy(photo.pixels) for photo in photos)
+    rows[ours(model=SMALL).label]["bound"] = round(bits / samples, 4)
+    for coder in others():
         row, files = measure(coder, photos)
-        archive = tarred(files, samples) if rows else packed(photos)
-        rows[coder.label] = row | {"bytes": sum(map(len, files.values())), "archive": archive}
+        rows[coder.label] = row | {"bytes": sum(map(len, files.values())), "archive": tarred(files, samples)}
     return {"images": images, "coders": rows}
 
 

@@ -40,12 +40,12 @@ def pillow(label: str, format: str, library: str, **settings: Any) -> Coder:
     return Coder(label, f"{library}, {settings}", encode, decode)
 
 
-def ours(preview: bool) -> Coder:
-    """vqcodec's lossless files, with or without a preview."""
-    label = "vqcodec --lossless" + (" --preview" if preview else "")
+def ours(*, preview: bool = False, model: str | None = None) -> Coder:
+    """vqcodec's lossless files, with a preview, with a model of pixels, or with neither."""
+    label = "vqcodec --lossless" + (" --preview" if preview else "") + (f" --model {model}" if model else "")
 
     def encode(pixels: np.ndarray) -> bytes:
-        return encode_lossless(pixels, preview=preview, verify=False, threads=1)[0]
+        return encode_lossless(pixels, preview=preview, model=model, verify=False, threads=1)[0]
 
     return Coder(label, version("vqcodec"), encode, lambda data: vqcodec.decode(data, threads=1))
 

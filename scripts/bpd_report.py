@@ -36,6 +36,7 @@ def rows_of(name: str, found: dict[str, Any]) -> list[Row]:
     for label, coder in found["coders"].items():
         row = {"label": label, "files": coder["bits_per_dim"], "published": False}
         row |= {"archive": coder["archive"]["bits_per_dim"]} if "archive" in coder else {}
+        row |= {"bound": coder["bound"]} if "bound" in coder else {}
         rows.append(row | {key: coder[key] for key in ("encode_mpixel_s", "decode_mpixel_s")})
     return rows + [row | {"label": f"{row['label']}*", "published": True} for row in published(name, found["images"])]
 

@@ -1,8 +1,4 @@
-"""What the layers of a prior see of real photos, so that rounding their weights changes their outputs least (torch).
-
-Rounded one input after the other, a weight's error is made up for by the weights that are still to be rounded,
-which takes the second moments of the inputs: Frantar et al. 2023, "GPTQ".
-"""
+"""What the layers of a prior see of real photos, so that rounding their weights changes their outputs least (torch)."""
 
 from __future__ import annotations
 
@@ -14,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vqcodec.integers import second_moments
 from vqcodec.models import VQVAE
 from vqcodec.photos import CropSampler
 from vqcodec.prior import PriorSlice, TapConv, checkerboard
@@ -51,8 +48,7 @@ def _watched(block: PriorSlice, name: str, moments: Moments) -> Iterator[None]:
 
     def add(layer: str, inputs: Tensor) -> None:
         """Inputs (N, inputs), maybe of several calls."""
-        known = torch.cat([inputs.double(), torch.ones(len(inputs), 1, dtype=torch.double)], 1)
-        moments[f"{name}.{layer}"] = moments.get(f"{name}.{layer}", 0.0) + known.T @ known
+        moments[f"{name}.{layer}"] = moments.get(f"{name}.{layer}", 0.0) + second_moments(inputs)
 
     def watch_contexts(_: nn.Module, arguments: tuple[Tensor, ...]) -> None:
         for step, inputs in enumerate(_contexts(block, *arguments)):

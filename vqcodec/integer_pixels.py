@@ -15,8 +15,8 @@ import torch
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from vqcodec.integers import float_layer, integer_layer
-from vqcodec.pixel_prior import COLOURS, INPUT_UNIT, PixelPrior
+from vqcodec.integers import float_layer, integer_layer, second_moments
+from vqcodec.pixel_prior import COLOURS, INPUT_UNIT, PixelPrior, neighbourhoods
 from vqcodec.prior import MIN_LOG2_SCALE
 
 LAYERS = ("context", "hidden1", "hidden2", "head")
@@ -27,16 +27,25 @@ INPUT_MAX, ACTIVATION_MAX = 255, 32_767
 
 
 @torch.no_grad()
-def integer_pixel_prior(model: PixelPrior) -> dict[str, Tensor]:
-    """Integer tensors of all layers under the runtime's names."""
+def integer_pixel_prior(model: PixelPrior, samples: Tensor | None = None) -> dict[str, Tensor]:
+    """Integer tensors of all layers under the runtime's names, rounded by what they see of `samples` if given.
+
+    These are (B, H, W, 3) uint8 in the order of coding.
+    """
     tensors: dict[str, Tensor] = {}
-    for layer, (weights, biases) in zip(LAYERS, model.layers(), strict=True):
-        for colour in range(COLOURS):
+    inputs = None if samples is None else neighbourhoods(samples)[0].flatten(0, 2).double()
+    for colour in range(COLOURS):
+        seen = inputs
+        for layer, (weights, biases) in zip(LAYERS, model.layers(), strict=True):
+            name = f"pixels.{colour}.{layer}"
             gain, offset = _units(model, layer)
-            bits = INPUT_BITS if layer == "context" else ACTIVATION_BITS
+            bits, largest = (INPUT_BITS, INPUT_MAX) if layer == "context" else (ACTIVATION_BITS, ACTIVATION_MAX)
             weight, bias = weights[colour] * (gain / 2.0**bits)[:, None], (biases[colour] - offset) * gain
-            largest = INPUT_MAX if layer == "context" else ACTIVATION_MAX
-            tensors |= integer_layer(f"pixels.{colour}.{layer}", weight, bias, largest, torch.int8)
+            moments = None if seen is None else second_moments(seen)
+            tensors |= integer_layer(name, weight, bias, largest, torch.int8, moments)
+            if seen is not None:
+                rounded, offsets = float_layer(name, tensors)
+                seen = (seen @ rounded.T.double() + offsets).round().clamp(0, ACTIVATION_MAX)
     return {name: tensor.contiguous() for name, tensor in tensors.items()}
 
 
@@ -63,8 +72,10 @@ def _units(model: PixelPrior, layer: str) -> tuple[Tensor, Tensor]:
     return gain, torch.where(is_scale, MIN_LOG2_SCALE, 0.0)
 
 
-def export_pixel_prior(model: PixelPrior, *, name: str, description: str, provenance: dict[str, Any]) -> bytes:
-    """Model file (safetensors bytes) of a float pixel prior."""
+def export_pixel_prior(
+    model: PixelPrior, *, name: str, description: str, provenance: dict[str, Any], samples: Tensor | None = None
+) -> bytes:
+    """Model file (safetensors bytes) of a float pixel prior, rounded by what it sees of `samples` if given."""
     shape = {"hidden": model.config.hidden, "mixture": model.config.mixture}
     config = {"name": name, "description": description, "runtime": {"pixels": shape}, "provenance": provenance}
-    return save_tensors(integer_pixel_prior(model), {"config": json.dumps(config, sort_keys=True)})
+    return save_tensors(integer_pixel_prior(model, samples), {"config": json.dumps(config, sort_keys=True)})

@@ -6,12 +6,8 @@ as long as `sum |W| max |x| + |b| + half` stays below 2^31 (Nagel et al. 2021, w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import TypeVar
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from vqcodec.errors import InvalidModelError
 
@@ -19,7 +15,6 @@ ACCUMULATOR_LIMIT = 2**31 - 1
 MAX_SHIFT = 30
 DAMPING = 0.01  # of the second moments, relative to their mean: what was seen is not all there is
 LARGEST = {torch.int8: 127, torch.int16: 32767}
-M = TypeVar("M", bound=nn.Module)
 
 
 def integer_layer(
@@ -55,8 +50,18 @@ def integer_layer(
     }
 
 
+def second_moments(inputs: Tensor) -> Tensor:
+    """Sums (inputs + 1, inputs + 1) of the products of inputs (N, inputs), and of 1, over the N."""
+    known = torch.cat([inputs.double(), torch.ones(len(inputs), 1, dtype=torch.double)], 1)
+    return known.T @ known
+
+
 def _rounded(weight: Tensor, limit: int, moments: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Integers within +-limit for weights (outputs, inputs), and what to add to the bias (outputs,)."""
+    """Integers within +-limit for weights (outputs, inputs), and what to add to the bias (outputs,).
+
+    With moments, inputs are rounded one after the other, and the error of each is made up for by those still to be
+    rounded: Frantar et al. 2023, "GPTQ".
+    """
     outputs, inputs = weight.shape
     if moments is None:
         return weight.round().clamp(-limit, limit), weight.new_zeros(outputs)
@@ -73,28 +78,3 @@ def float_layer(name: str, tensors: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
     """Mirror of `integer_layer`: float32 weight and bias in units of the output."""
     weight, bias, shift = (tensors[f"{name}.{part}"].double() for part in ("weight", "bias", "shift"))
     return (weight / 2.0 ** shift[:, None]).float(), (bias / 2.0**shift).float()
-
-
-@contextmanager
-def rounded_weights(
-    model: M,
-    to_integers: Callable[[M], dict[str, Tensor]],
-    from_integers: Callable[[M, dict[str, Tensor]], None],
-    *,
-    enabled: bool = True,
-) -> Iterator[None]:
-    """Within, the parameters are what their integers stand for; afterwards they are what they were.
-
-    Gradients that are taken within and applied afterwards are those of quantisation-aware training: straight through
-    the rounding (Jacob et al. 2018).
-    """
-    if not enabled:
-        yield
-        return
-    exact = [parameter.detach().clone() for parameter in model.parameters()]
-    from_integers(model, to_integers(model))
-    try:
-        yield
-    finally:
-        with torch.no_grad():
-            torch._foreach_copy_(list(model.parameters()), exact)

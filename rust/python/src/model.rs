@@ -4,12 +4,13 @@ use numpy::{PyArray2, PyArray3};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use vqcodec_core::checksum::ModelId;
+use vqcodec_core::lossless::Shape;
 use vqcodec_core::model::config_of;
 use vqcodec_core::pixels::PixelModel as CorePixelModel;
 use vqcodec_core::stream::{self, Picture};
 use vqcodec_core::{Error, Limits, Model as CoreModel};
 
-use crate::arrays::{code_grid, code_grids, to_arrays, to_rows};
+use crate::arrays::{code_grid, code_grids, from_pixels, to_arrays, to_rows};
 use crate::errors::{invalid_input, to_python};
 
 /// See `_core.pyi`.
@@ -62,6 +63,13 @@ impl PixelModel {
     #[getter]
     fn config(&self) -> &str {
         &self.0.config
+    }
+
+    fn cross_entropy(&self, py: Python<'_>, pixels: &Bound<'_, PyAny>) -> PyResult<f64> {
+        let ([height, width], pixels) = from_pixels(pixels)?;
+        let samples: Vec<u16> = pixels.into_iter().map(u16::from).collect();
+        let shape = Shape { width: width as u32, height: height as u32, channels: 3, bits: 8 };
+        py.detach(|| self.0.cross_entropy(&samples, &shape)).map_err(to_python)
     }
 
     fn __repr__(&self) -> String {
