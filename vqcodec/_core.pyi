@@ -37,6 +37,7 @@ __all__ = [
     "read_block_header",
     "read_codes",
     "read_exact",
+    "read_exact_batch",
     "read_header",
     "read_metadata",
     "sample",
@@ -247,6 +248,11 @@ def read_exact(
 
     ModelMismatchError where `pixels` is not the model that the file needs, InvalidInputError without one.
     """
+
+def read_exact_batch(
+    files: Sequence[bytes], max_pixels: int = 178_956_970, threads: int = 0, pixels: PixelModel | None = None
+) -> list[tuple[tuple[bytearray, tuple[int, int, int]], int]]:
+    """Return what `read_exact` does for each of many files, which share the threads."""
 
 def read_metadata(data: bytes, max_pixels: int = 178_956_970) -> bytes | None:
     """The metadata chunk of a file, None without one; the whole file is checked first."""

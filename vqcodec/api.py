@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 from vqcodec import _core, weights
 from vqcodec.codec import Codec, codec_for, codec_of, load
 from vqcodec.errors import InvalidInputError
-from vqcodec.exact import ExactReport, decode_exact, encode_exact
+from vqcodec.exact import ExactReport, decode_exact, decode_exact_batch, encode_exact
 from vqcodec.limits import MAX_PIXELS
 
 if TYPE_CHECKING:
@@ -111,7 +111,13 @@ def decode_batch(
     """`decode` of several files, whatever models they name."""
     headers = [_core.read_header(data, max_pixels) for data in files]
     exact = [number for number, header in enumerate(headers) if header.exact is not None]
-    found = {number: _decode_exact(files[number], model, max_pixels, threads).to_array() for number in exact}
+    samples = decode_exact_batch(
+        [files[number] for number in exact],
+        pixels=_pixels(model, [headers[number] for number in exact]),
+        max_pixels=max_pixels,
+        threads=threads,
+    )
+    found = dict(zip(exact, samples, strict=True))
     others = [number for number in range(len(files)) if number not in found]
     models = [headers[number].model_id for number in others]
     decoded = _by_model([files[number] for number in others], models, model, device, lambda codec, part: (
@@ -152,21 +158,24 @@ def verify_batch(
     files: Sequence[bytes], *, model: str | Path | None = None, max_pixels: int = MAX_PIXELS, threads: int = 0
 ) -> None:
     """`verify` of several files, alpha channels apart, which are only checked for damage."""
-    with_codes = []
-    for data in files:
-        header = _core.verify_checksums(data, max_pixels)
-        if header.exact is not None:
-            _decode_exact(data, model, max_pixels, threads)
-        if header.levels:
-            with_codes.append(data)
+    headers = [_core.verify_checksums(data, max_pixels) for data in files]
+    exact = [data for data, header in zip(files, headers, strict=True) if header.exact is not None]
+    decode_exact_batch(exact, pixels=_pixels(model, headers), max_pixels=max_pixels, threads=threads)
+    with_codes = [data for data, header in zip(files, headers, strict=True) if header.levels]
     codes_batch(with_codes, model=model, max_pixels=max_pixels, threads=threads)
 
 
 def _decode_exact(data: bytes, model: str | Path | None, max_pixels: int, threads: int) -> ExactPicture:
-    """The exact picture of a lossless file; the model matters where the file needs one of pixels."""
-    needed = model is not None and _core.read_header(data, max_pixels).needs_pixel_model
-    pixels = weights.resolve(model).pixels if needed and model is not None else None
+    """The exact picture of a lossless file."""
+    pixels = _pixels(model, [_core.read_header(data, max_pixels)])
     return decode_exact(data, pixels=pixels, max_pixels=max_pixels, threads=threads)
+
+
+def _pixels(model: str | Path | None, headers: Sequence[_core.Header]) -> _core.PixelModel | None:
+    """The given model where one of the files needs one of pixels."""
+    if model is None or not any(header.needs_pixel_model for header in headers):
+        return None
+    return weights.resolve(model).pixels
 
 
 def _lossless(data: bytes, levels: int, max_pixels: int) -> bool:

@@ -6,6 +6,7 @@ decode: bytes -> container -> the same pixel model -> samples
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -80,8 +81,6 @@ def decode_exact(
     data: bytes, *, pixels: _core.PixelModel | None = None, max_pixels: int = MAX_PIXELS, threads: int = 0
 ) -> ExactPicture:
     """Mirror of `encode_exact`: the samples and their metadata; a model that the file needs is looked for."""
-    import numpy as np
-
     from vqcodec.exact_pixels import ExactPicture, metadata_from_bytes
 
     header = _core.read_header(data, max_pixels)
@@ -91,6 +90,34 @@ def decode_exact(
     if header.needs_pixel_model and pixels is None:
         pixels = weights.find(header.model_id).pixels
     (samples, shape), bits = _core.read_exact(data, max_pixels, threads, pixels)
-    kind = np.dtype(np.uint8) if bits <= 8 else np.dtype("<u2")
     metadata = metadata_from_bytes(_core.read_metadata(data, max_pixels))
-    return ExactPicture(np.frombuffer(samples, kind).reshape(shape), bits, metadata)
+    return ExactPicture(_array(samples, shape, bits), bits, metadata)
+
+
+def decode_exact_batch(
+    files: Sequence[bytes],
+    *,
+    pixels: _core.PixelModel | None = None,
+    max_pixels: int = MAX_PIXELS,
+    threads: int = 0,
+) -> list[np.ndarray]:
+    """The samples of several lossless files, (H, W) or (H, W, channels), without metadata; files share the threads."""
+    numbers: dict[str | None, list[int]] = {}
+    for number, data in enumerate(files):
+        header = _core.read_header(data, max_pixels)
+        check_size(header.height, header.width, max_pixels)
+        numbers.setdefault(header.model_id if header.needs_pixel_model else None, []).append(number)
+    found: dict[int, np.ndarray] = {}
+    for model_id, chosen in numbers.items():
+        needed = pixels if model_id is None or pixels is not None else weights.find(model_id).pixels
+        decoded = _core.read_exact_batch([files[number] for number in chosen], max_pixels, threads, needed)
+        for number, ((samples, shape), bits) in zip(chosen, decoded, strict=True):
+            array = _array(samples, shape, bits)
+            found[number] = array[..., 0] if array.shape[2] == 1 else array
+    return [found[number] for number in range(len(files))]
+
+
+def _array(samples: bytearray, shape: tuple[int, int, int], bits: int) -> np.ndarray:
+    import numpy as np
+
+    return np.frombuffer(samples, np.dtype(np.uint8) if bits <= 8 else np.dtype("<u2")).reshape(shape)

@@ -126,6 +126,16 @@ pub fn read_file(
     Ok(picture)
 }
 
+/// [`read_file`] of several files, which share the threads.
+pub fn read_files(
+    files: &[&[u8]],
+    pixels: Option<&PixelModel>,
+    limits: &Limits,
+    threads: usize,
+) -> Result<Vec<Samples>> {
+    for_each(files.to_vec(), threads, |bytes| read_file(bytes, pixels, limits, 1))
+}
+
 impl Samples {
     fn length(&self) -> usize {
         self.width as usize * self.height as usize * usize::from(self.channels)

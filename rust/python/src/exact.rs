@@ -2,6 +2,7 @@
 
 use numpy::{PyArrayDescrMethods, PyUntypedArray, PyUntypedArrayMethods};
 use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyByteArray, PyBytes};
 use vqcodec_core::Limits;
 use vqcodec_core::exact::{self, Aid, Preview, Samples};
@@ -53,10 +54,30 @@ pub fn read_exact<'py>(
     let (limits, threads) = (Limits::with_max_pixels(max_pixels), thread_count(threads)?);
     let pixels = pixels.map(|model| &model.0);
     let read = py.detach(|| exact::read_file(data, pixels, &limits, threads));
-    let picture = read.map_err(to_python)?;
-    let Samples { width, height, channels, bits, .. } = picture;
+    read.map(|picture| decoded(py, &picture)).map_err(to_python)
+}
+
+/// See `_core.pyi`.
+#[pyfunction]
+#[pyo3(signature = (files, max_pixels = 178_956_970, threads = 0, pixels = None))]
+pub fn read_exact_batch<'py>(
+    py: Python<'py>,
+    files: Vec<PyBackedBytes>,
+    max_pixels: u64,
+    threads: i64,
+    pixels: Option<&PixelModel>,
+) -> PyResult<Vec<(Decoded<'py>, u8)>> {
+    let (limits, threads) = (Limits::with_max_pixels(max_pixels), thread_count(threads)?);
+    let pixels = pixels.map(|model| &model.0);
+    let files: Vec<&[u8]> = files.iter().map(|file| &**file).collect();
+    let read = py.detach(|| exact::read_files(&files, pixels, &limits, threads));
+    Ok(read.map_err(to_python)?.iter().map(|picture| decoded(py, picture)).collect())
+}
+
+fn decoded<'py>(py: Python<'py>, picture: &Samples) -> (Decoded<'py>, u8) {
+    let &Samples { width, height, channels, bits, .. } = picture;
     let samples = PyByteArray::new(py, &picture.to_bytes());
-    Ok(((samples, (height, width, channels)), bits))
+    ((samples, (height, width, channels)), bits)
 }
 
 /// See `_core.pyi`.
