@@ -90,7 +90,7 @@ def decode_exact(
     if header.needs_pixel_model and pixels is None:
         pixels = weights.find(header.model_id).pixels
     (samples, shape), bits = _core.read_exact(data, max_pixels, threads, pixels)
-    metadata = metadata_from_bytes(_core.read_metadata(data, max_pixels))
+    metadata = metadata_from_bytes(_core.read_metadata(data, max_pixels)) if header.metadata_bytes else {}
     return ExactPicture(_array(samples, shape, bits), bits, metadata)
 
 

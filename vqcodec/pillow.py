@@ -33,8 +33,10 @@ class VqcImageFile(ImageFile.ImageFile):
             header = _header(piece + self.fp.read(MAX_HEAD_BYTES))
         self._size = header.width, header.height
         self._mode = _mode(header)
+        if header.levels or header.needs_pixel_model:
+            self.info["model_id"] = header.model_id
         if header.levels:
-            self.info.update(model_id=header.model_id, quality_position=header.quality)
+            self.info["quality_position"] = header.quality
         self._decoded = False
 
     def load(self) -> Any:

@@ -56,8 +56,8 @@ class PixelPrior(nn.Module):
         self.biases = nn.ParameterList(torch.zeros(COLOURS, rows) for rows in (hidden, hidden, hidden, outputs))
         with torch.no_grad():
             self.head.zero_()
-            spread = torch.linspace(-1.0, 1.0, config.mixture)
-            self.biases[3][:] = torch.cat([0.0 * spread, 8.0 * spread, 2.5 + spread])
+            spread = (torch.arange(config.mixture) - (config.mixture - 1) / 2.0) / config.mixture
+            self.biases[3][:] = torch.cat([0.0 * spread, 16.0 * spread, 2.5 + 2.0 * spread])
         known = torch.ones(COLOURS, 1, INPUTS)
         known[0, :, OWN : OWN + 2] = 0.0
         known[1, :, OWN + 1] = 0.0
