@@ -73,9 +73,6 @@ class Model:
 class PixelModel:
     """A model of the pixels of small pictures, for `write_exact` and `read_exact`."""
 
-    def cross_entropy(self, pixels: NDArray[np.uint8]) -> float:
-        """Bits of information in pixels (height, width, 3) under the model, with no file around them."""
-
     def __new__(cls, data: bytes) -> PixelModel:
         """Read the bytes of a model file (safetensors); InvalidModelError says what is wrong."""
 
@@ -86,6 +83,9 @@ class PixelModel:
     @property
     def config(self) -> str:
         """The config, JSON as it stands in the file."""
+
+    def cross_entropy(self, pixels: NDArray[np.uint8]) -> float:
+        """Bits of information in sRGB pixels (height, width, 3) under the model, with no file around them."""
 
 @final
 class Header:

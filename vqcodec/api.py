@@ -31,7 +31,7 @@ def encode(
 ) -> bytes:
     """Compress an image with a built-in model (`photo` unless told otherwise) or a model file; or `lossless`.
 
-    Lossless files need no model, but small pictures are smaller with one of pixels (`tiny`). They may begin with
+    Lossless files need no model, but small RGB pictures are smaller with one of pixels (`tiny`). They may begin with
     a `preview`, which `decode(..., levels=1)` shows: the picture of a model of codes at quality 0.
     """
     if lossless:
@@ -158,10 +158,13 @@ def verify_batch(
     files: Sequence[bytes], *, model: str | Path | None = None, max_pixels: int = MAX_PIXELS, threads: int = 0
 ) -> None:
     """`verify` of several files, alpha channels apart, which are only checked for damage."""
-    headers = [_core.verify_checksums(data, max_pixels) for data in files]
-    exact = [data for data, header in zip(files, headers, strict=True) if header.exact is not None]
-    decode_exact_batch(exact, pixels=_pixels(model, headers), max_pixels=max_pixels, threads=threads)
-    with_codes = [data for data, header in zip(files, headers, strict=True) if header.levels]
+    with_codes = []
+    for data in files:
+        header = _core.verify_checksums(data, max_pixels)
+        if header.exact is not None:  # one at a time: all of a block could be more than the memory holds
+            _decode_exact(data, model, max_pixels, threads)
+        if header.levels:
+            with_codes.append(data)
     codes_batch(with_codes, model=model, max_pixels=max_pixels, threads=threads)
 
 
@@ -172,10 +175,11 @@ def _decode_exact(data: bytes, model: str | Path | None, max_pixels: int, thread
 
 
 def _pixels(model: str | Path | None, headers: Sequence[_core.Header]) -> _core.PixelModel | None:
-    """The given model where one of the files needs one of pixels."""
+    """The given model where one of the files needs one of pixels, and it is one."""
     if model is None or not any(header.needs_pixel_model for header in headers):
         return None
-    return weights.resolve(model).pixels
+    info = weights.resolve(model)
+    return info.pixels if info.kind == "pixels" else None
 
 
 def _lossless(data: bytes, levels: int, max_pixels: int) -> bool:
@@ -194,7 +198,7 @@ def _by_model(
     work: Callable[[Codec, list[bytes]], list[T]],
 ) -> list[T]:
     """Work on the files of each of the `models` that they name together; results in the order of the files."""
-    if model is not None and files:  # without any, it may be one of pixels
+    if model is not None and weights.resolve(model).kind == "codes":
         return work(load(model, device), list(files))
     numbers: dict[str, list[int]] = {}
     for number, model_id in enumerate(models):

@@ -33,7 +33,7 @@ class Record:
     extra: bytes = b""
 
     def decode(self, *, model: str | Path | None = None, threads: int = 1) -> np.ndarray:
-        """The pixels, uint8 of the shape that was encoded."""
+        """The pixels, uint8 (or uint16) of the shape that was encoded."""
         from vqcodec.api import decode
 
         return decode(self.data, model=model, threads=threads)

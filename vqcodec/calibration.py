@@ -28,7 +28,7 @@ def crops(photos: Sequence[np.ndarray], multiple: int) -> list[Tensor]:
 
 @torch.no_grad()
 def input_moments(model: VQVAE, images: Sequence[Tensor]) -> Moments:
-    """Second moments (inputs + 1, inputs + 1) of the inputs and of 1, for each layer of the fine level's prior.
+    """Second moments (inputs + 1, inputs + 1) of the inputs and of 1, for each layer of a one-level prior.
 
     `images` are batches (B, 3, H, W) float in [0, 1]; their quality levels are spread over all there are.
     """
@@ -71,8 +71,7 @@ def _contexts(
     block: PriorSlice, earlier: Tensor, own: Tensor, _weights: Tensor, condition: Tensor | None
 ) -> Iterator[Tensor]:
     """The inputs (positions, taps * features) of each step's context layer, in the runtime's order."""
-    if condition is not None:
-        raise NotImplementedError("the fine level of a hierarchy is rounded to nearest")
+    assert condition is None  # of one level
     convs = [conv for conv in block.contexts if isinstance(conv, TapConv)]
     if block.first:
         anchor = own[:, :, ::2, ::2]

@@ -166,7 +166,7 @@ def models(records: Json = False) -> None:
 
     for found in weights.list_models():
         if records:
-            facts = {name: value for name, value in vars(found).items() if name != "runtime"}
+            facts = {name: value for name, value in vars(found).items() if name != "runtime"} | {"kind": found.kind}
             typer.echo(json.dumps(facts, default=str))
         else:
             typer.echo(f"{found.name:<12} {found.model_id}  {found.bytes / 1e6:5.1f} MB  {found.description}")

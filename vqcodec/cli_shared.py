@@ -43,7 +43,9 @@ Effort = Annotated[
     typer.Option(min=0, max=3, help="Time for smaller files: 0, 1 (default), 2, or 3 (needs torch)."),
 ]
 Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="Go through folders and all that is inside.")]
-Lossless = Annotated[bool, typer.Option("--lossless", help="Keep every sample exactly.")]
+Lossless = Annotated[
+    bool, typer.Option("--lossless", help="Keep every sample exactly; --model tiny is for small RGB pictures.")
+]
 Model = Annotated[
     str | None,
     typer.Option(help="Built-in model by name, or a model file; else photo, with --lossless none.", show_default=False),
@@ -126,8 +128,9 @@ def load_codec(model: str | None, device: str = "cpu") -> Codec:
     from vqcodec import weights
     from vqcodec.codec import load
 
+    model = model or weights.DEFAULT
     with _usage_errors(model):
-        return load(model or weights.DEFAULT, device=device)
+        return load(model, device=device)
 
 
 def check_model(model: str | None, *, pixels: bool = False) -> None:
@@ -135,10 +138,9 @@ def check_model(model: str | None, *, pixels: bool = False) -> None:
     from vqcodec import weights
 
     with _usage_errors(model):
-        if model is not None:
-            found = weights.resolve(model)
-            if pixels:
-                found.pixels  # noqa: B018  an error where it is not
+        found = None if model is None else weights.resolve(model)
+        if found and pixels:
+            found.pixels  # noqa: B018  an error where it is not
 
 
 @contextmanager

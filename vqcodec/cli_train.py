@@ -96,11 +96,9 @@ def export(
     """
     from vqcodec.export import export_checkpoint
     from vqcodec.files import refuse_existing, write_file
-    from vqcodec.photos import load_folders
 
     refuse_existing(output, force)
-    seen = load_folders([photos]) if photos else []
-    data = export_checkpoint(checkpoint, name=name, description=description, photos=seen)
+    data = export_checkpoint(checkpoint, name=name, description=description, photos=photos)
     write_file(output, data, force=force)
     typer.echo(f"{output}: {len(data)} bytes", err=True)
 

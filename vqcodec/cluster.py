@@ -165,9 +165,11 @@ class Cluster:
     @cached_property
     def _settings(self) -> Settings:
         """For processes in other folders: with the absolute path of a model file."""
-        path = Path(self.settings.model or weights.DEFAULT)
-        named = self.settings.model is None or not path.is_file() or weights.resolve(path).path != path.resolve()
-        return self.settings if named else replace(self.settings, model=str(path.resolve()))
+        if self.settings.model is None:
+            return self.settings
+        path = Path(self.settings.model)
+        is_file = path.is_file() and weights.resolve(path).path == path.resolve()
+        return replace(self.settings, model=str(path.resolve())) if is_file else self.settings
 
     def _bound(self) -> int:
         return self.tasks or max(AHEAD * int(ray.cluster_resources().get("CPU", 0)), 1)

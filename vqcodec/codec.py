@@ -336,4 +336,5 @@ def codec_for(
     header = _core.read_header(data, max_pixels)
     if not header.levels:
         raise InvalidInputError("the file is lossless: it holds no codes")
-    return load(model, device) if model else codec_of(weights.find(header.model_id), device)
+    given = weights.resolve(model) if model else None
+    return codec_of(given if given and given.kind == "codes" else weights.find(header.model_id), device)

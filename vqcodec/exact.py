@@ -32,6 +32,7 @@ class ExactReport:
     channels: int
     bits: int
     file_bytes: int
+    model: str | None = None  # id of the model of pixels that the file needs
 
     @property
     def bpp(self) -> float:
@@ -74,7 +75,9 @@ def encode_exact(
     data = _core.write_exact(picture.samples, picture.bits, metadata, preview, threads, pixels)
     if verify and not np.array_equal(decode_exact(data, pixels=pixels, threads=threads).samples, picture.samples):
         raise CorruptedError("the encoded bytes do not decode to the samples they were made from")
-    return data, ExactReport(width, height, channels, picture.bits, len(data))
+    header = _core.read_header(data)
+    needed = header.model_id if header.needs_pixel_model else None
+    return data, ExactReport(width, height, channels, picture.bits, len(data), needed)
 
 
 def decode_exact(
@@ -109,7 +112,7 @@ def decode_exact_batch(
         numbers.setdefault(header.model_id if header.needs_pixel_model else None, []).append(number)
     found: dict[int, np.ndarray] = {}
     for model_id, chosen in numbers.items():
-        needed = pixels if model_id is None or pixels is not None else weights.find(model_id).pixels
+        needed = pixels or weights.find(model_id).pixels if model_id else None
         decoded = _core.read_exact_batch([files[number] for number in chosen], max_pixels, threads, needed)
         for number, ((samples, shape), bits) in zip(chosen, decoded, strict=True):
             array = _array(samples, shape, bits)

@@ -7,26 +7,26 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from vqcodec import architecture, checkpoint
 from vqcodec.calibration import crops, input_moments
 from vqcodec.config import ModelConfig, from_json, to_json
-from vqcodec.errors import InvalidModelError
+from vqcodec.errors import InvalidInputError, InvalidModelError
 from vqcodec.integer_prior import integer_prior
 from vqcodec.integer_transform import integer_transform
 from vqcodec.models import VQVAE
+from vqcodec.photos import load_folders
 
 
-def export_checkpoint(folder: Path, *, name: str, description: str, photos: Sequence[np.ndarray] = ()) -> bytes:
-    """Model file (safetensors bytes) of a checkpoint's averaged weights, maybe rounded by what photos need.
+def export_checkpoint(folder: Path, *, name: str, description: str, photos: Path | None = None) -> bytes:
+    """Model file (safetensors bytes) of a checkpoint's averaged weights, maybe rounded by a folder of photos.
 
     InvalidModelError when there is none.
     """
     model, provenance = load_checkpoint(folder)
-    images = crops(photos, model.config.multiple) if photos else ()
+    images = crops(load_folders([photos]), model.config.multiple) if photos else ()
     return export_model(model, name=name, description=description, provenance=provenance, images=images)
 
 
@@ -57,7 +57,9 @@ def export_model(
 
     Batches of `images` (B, 3, H, W) float in [0, 1] let the prior be rounded by what it sees of them.
     """
-    moments = input_moments(model, images) if images and model.coarse is None else None
+    if images and model.coarse is not None:
+        raise InvalidInputError("a model of two levels cannot be rounded by photos")
+    moments = input_moments(model, images) if images else None
     tensors = integer_transform(model) | integer_prior(model, moments)
     config = {
         "name": name,

@@ -32,7 +32,7 @@ def header_facts(header: Header) -> dict[str, Any]:
         "bpp": 8 * header.file_bytes / (header.width * header.height),
         "model": model.name if model else None,
         "model_id": header.model_id if needs_model else None,
-        "quality": 100 * header.quality / positions if positions else None,
+        "quality": 100 * header.quality / positions if positions and header.levels else None,
         "quality_position": header.quality if header.levels else None,
         "lossless": header.exact is not None,
         "channels": header.exact[0] if header.exact else (1 if header.gray else 3) + header.has_alpha,

@@ -35,7 +35,7 @@ def integer_pixel_prior(model: PixelPrior, samples: Tensor | None = None) -> dic
     tensors: dict[str, Tensor] = {}
     inputs = None if samples is None else neighbourhoods(samples)[0].flatten(0, 2).double()
     for colour in range(COLOURS):
-        seen = inputs
+        seen = None if inputs is None else inputs * model.known[colour]
         for layer, (weights, biases) in zip(LAYERS, model.layers(), strict=True):
             name = f"pixels.{colour}.{layer}"
             gain, offset = _units(model, layer)

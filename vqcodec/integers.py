@@ -65,9 +65,10 @@ def _rounded(weight: Tensor, limit: int, moments: Tensor | None) -> tuple[Tensor
     outputs, inputs = weight.shape
     if moments is None:
         return weight.round().clamp(-limit, limit), weight.new_zeros(outputs)
-    damped = moments + DAMPING * moments.diagonal().mean() * torch.eye(inputs + 1, dtype=torch.double)
-    spread = torch.linalg.cholesky(torch.linalg.inv(damped), upper=True)
-    rest = torch.cat([weight, weight.new_zeros(outputs, 1)], 1)  # the last input is 1: the bias
+    damping = torch.full((inputs + 1,), DAMPING * float(moments.diagonal()[:-1].mean()), dtype=torch.double)
+    damping[-1] = 0.0  # the last input is 1, whatever is seen: its weight is the bias
+    spread = torch.linalg.cholesky(torch.linalg.inv(moments + damping.diag()), upper=True)
+    rest = torch.cat([weight, weight.new_zeros(outputs, 1)], 1)
     for column in range(inputs):
         error = rest[:, column] - rest[:, column].round().clamp(-limit, limit)
         rest[:, column:] -= error[:, None] * (spread[column, column:] / spread[column, column])

@@ -11,7 +11,7 @@ import threading
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from vqcodec import _core, architecture, hub
 from vqcodec.config import ModelConfig, from_json
@@ -42,6 +42,11 @@ class ModelInfo:
     quality_levels: int
     stride: int
     runtime: _core.Model | _core.PixelModel = field(repr=False, compare=False)
+
+    @property
+    def kind(self) -> Literal["codes", "pixels"]:
+        """What it is a model of."""
+        return "codes" if isinstance(self.runtime, _core.Model) else "pixels"
 
     @property
     def codes(self) -> _core.Model:
@@ -90,7 +95,8 @@ def find(model_id: str) -> ModelInfo:
     if default.model_id == model_id:
         return default
     for path in _builtin_paths():  # a hash takes a fraction of the time of loading
-        if path != default.path and _core.model_id(_read(path)) == model_id:
+        stat = path.stat()
+        if path != default.path and _id(path, stat.st_size, stat.st_mtime_ns) == model_id:
             return _load(path)
     raise ModelMissingError(f"the file needs model {model_id}, which is not built in; give its file with --model")
 
@@ -153,6 +159,11 @@ def _load_version(path: Path, size: int, _modified: int) -> ModelInfo:
     except (InvalidModelError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise InvalidModelError(f"{path} is not a vqcodec model file: {error}") from error
     return ModelInfo(name, path, runtime.id, size, description, levels, stride, runtime)
+
+
+@lru_cache(maxsize=16)
+def _id(path: Path, _size: int, _modified: int) -> str:
+    return _core.model_id(_read(path))
 
 
 def _read(path: Path) -> bytes:

@@ -9,7 +9,7 @@ use crate::lossless::{Shape, decode_tile, encode_tile};
 use crate::model::Model;
 use crate::pixels::{self, PixelModel};
 use crate::stream::{self, check_id};
-use crate::threads::for_each;
+use crate::threads::{count, for_each};
 
 /// Base-2 logarithm of the side of a tile, in pixels, that the encoder uses.
 pub const TILE_LOG2: u8 = 10;
@@ -126,14 +126,15 @@ pub fn read_file(
     Ok(picture)
 }
 
-/// [`read_file`] of several files, which share the threads.
+/// [`read_file`] of several files, which share the threads; few of them are read one after the other.
 pub fn read_files(
     files: &[&[u8]],
     pixels: Option<&PixelModel>,
     limits: &Limits,
     threads: usize,
 ) -> Result<Vec<Samples>> {
-    for_each(files.to_vec(), threads, |bytes| read_file(bytes, pixels, limits, 1))
+    let (at_once, each) = if files.len() < count(threads) { (1, threads) } else { (threads, 1) };
+    for_each(files.to_vec(), at_once, |bytes| read_file(bytes, pixels, limits, each))
 }
 
 impl Samples {

@@ -33,7 +33,8 @@ pub fn for_each<T: Send, R: Send>(
     with_threads(threads, || items.into_par_iter().map(work).collect())?
 }
 
-fn count(threads: usize) -> usize {
+/// How many threads a number stands for.
+pub(crate) fn count(threads: usize) -> usize {
     let cores = || std::thread::available_parallelism().map_or(1, usize::from);
     (if threads == 0 { cores() } else { threads }).min(MAX_THREADS)
 }

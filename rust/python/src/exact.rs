@@ -71,7 +71,7 @@ pub fn read_exact_batch<'py>(
     let pixels = pixels.map(|model| &model.0);
     let files: Vec<&[u8]> = files.iter().map(|file| &**file).collect();
     let read = py.detach(|| exact::read_files(&files, pixels, &limits, threads));
-    Ok(read.map_err(to_python)?.iter().map(|picture| decoded(py, picture)).collect())
+    Ok(read.map_err(to_python)?.into_iter().map(|picture| decoded(py, &picture)).collect())
 }
 
 fn decoded<'py>(py: Python<'py>, picture: &Samples) -> (Decoded<'py>, u8) {

@@ -59,7 +59,7 @@ impl Shape {
         self.width as usize * self.height as usize
     }
 
-    fn max(&self) -> u16 {
+    pub(crate) fn max(&self) -> u16 {
         u16::MAX >> (16 - self.bits)
     }
 

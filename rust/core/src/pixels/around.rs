@@ -35,7 +35,7 @@ impl Known {
     }
 
     /// The guess at a pixel: the mean of those to the left and above.
-    pub fn guess(&self, y: usize, x: usize) -> [i16; COLOURS] {
+    fn guess(&self, y: usize, x: usize) -> [i16; COLOURS] {
         match (y, x) {
             (0, 0) => [128; COLOURS],
             (0, _) => self.at(0, x - 1),
@@ -47,8 +47,8 @@ impl Known {
         }
     }
 
-    /// Fills the `INPUTS` of a pixel, but for its own samples, which are 0.
-    pub fn inputs(&self, y: usize, x: usize, inputs: &mut [i16]) {
+    /// Fills the `INPUTS` of a pixel, but for its own samples, which are 0, and returns its guess.
+    pub fn inputs(&self, (y, x): (usize, usize), inputs: &mut [i16]) -> [i16; COLOURS] {
         let guess = self.guess(y, x);
         let mut taps = inputs[..OWN].as_chunks_mut().0.iter_mut();
         for dy in (0..=REACH).rev() {
@@ -69,6 +69,7 @@ impl Known {
         inputs[OWN..OWN + 2].fill(0);
         inputs[OWN + 2..OWN + 2 + COLOURS].copy_from_slice(&guess.map(|guess| guess - 128));
         inputs[INPUTS - 3..].copy_from_slice(&borders);
+        guess
     }
 
     /// Enters a sample of a pixel into this picture, and into the inputs of the pixel's later samples.
@@ -144,8 +145,8 @@ mod tests {
                 }
             }
             let mut inputs = [[7; INPUTS]; 2];
-            known.inputs(y, x, &mut inputs[0]);
-            other.inputs(y, x, &mut inputs[1]);
+            known.inputs((y, x), &mut inputs[0]);
+            other.inputs((y, x), &mut inputs[1]);
             assert_eq!(inputs[0], inputs[1]);
             assert!(inputs[0].iter().all(|input| i32::from(input.abs()) <= MAX_INPUT));
         }

@@ -129,7 +129,8 @@ impl PixelModel {
     /// Bits of information in the samples of a tile under the model's integers.
     pub fn cross_entropy(&self, samples: &[u16], shape: &Shape) -> Result<f64> {
         shape.check()?;
-        if !fits(shape) || samples.len() != shape.samples() {
+        let in_range = samples.iter().all(|&sample| sample <= shape.max());
+        if !fits(shape) || samples.len() != shape.samples() || !in_range {
             return Err(Error::InvalidInput("a model of pixels codes 8-bit colours only".into()));
         }
         let mut coder = Meter::default();
@@ -139,24 +140,23 @@ impl PixelModel {
 
     /// Codes all samples: a decoder fills them in, other coders read them.
     fn code(&self, picture: &mut Known, coder: &mut impl SymbolCoder) -> Result<()> {
-        let stride = INPUTS;
         let (mut inputs, mut memory) = (Vec::new(), Memory::default());
         let mut mixture = Mixture::default();
         for diagonal in picture.diagonals() {
-            inputs.resize(diagonal.len() * stride, 0);
-            for (&(y, x), inputs) in diagonal.iter().zip(inputs.chunks_exact_mut(stride)) {
-                picture.inputs(y, x, inputs);
-            }
+            inputs.resize(diagonal.len() * INPUTS, 0);
+            let each = diagonal.iter().zip(inputs.chunks_exact_mut(INPUTS));
+            let guesses: Vec<_> =
+                each.map(|(&place, inputs)| picture.inputs(place, inputs)).collect();
             for (colour, network) in self.networks.iter().enumerate() {
                 let outputs = memory.run(network, self.kernel, &inputs);
-                let each =
-                    outputs.chunks_exact(3 * self.parts).zip(inputs.chunks_exact_mut(stride));
-                for (&(y, x), (outputs, inputs)) in diagonal.iter().zip(each) {
-                    let guess = picture.guess(y, x)[colour];
+                let pixels = diagonal.iter().zip(&guesses).zip(inputs.chunks_exact_mut(INPUTS));
+                let each = pixels.zip(outputs.chunks_exact(3 * self.parts));
+                for (((&place, guesses), inputs), outputs) in each {
+                    let guess = guesses[colour];
                     mixture.set(outputs, guess.into());
-                    let sample = picture.pixels[y * picture.width + x][colour];
+                    let sample = picture.pixels[place.0 * picture.width + place.1][colour];
                     let sample = coder.code(sample.into(), &mixture)? as u8;
-                    picture.enter((y, x), colour, sample, guess, inputs);
+                    picture.enter(place, colour, sample, guess, inputs);
                 }
             }
         }
