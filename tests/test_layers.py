@@ -125,6 +125,8 @@ data = codec.encode(image)
 assert codec.decode(data).shape == vqcodec.decode(data).shape == image.shape
 assert vqcodec.codes(data)[0].shape == (192, 3, 4)
 assert vqcodec.verify(data).width == 50
+exact = vqcodec.encode(image, lossless=True, model="tiny")
+assert (vqcodec.decode(exact) == image).all()
 """
 
 

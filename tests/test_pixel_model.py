@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Run
+from conftest import TESTS, Run
 from PIL import Image
 from tiny_pixels import drawn, random_prior
 
@@ -67,8 +67,8 @@ def test_the_right_model_or_an_error(model: Path, other: Path) -> None:
         api.verify(data)
     with pytest.raises(ModelMismatchError, match=model_id):
         vqcodec.decode(data, model=other)
-    with pytest.raises(InvalidModelError, match="model of codes"):
-        vqcodec.decode(data, model="photo")
+    with pytest.raises(ModelMissingError, match=model_id):
+        vqcodec.decode(data, model="photo")  # of codes: looked for among the built-in ones instead
     with pytest.raises(InvalidModelError, match="model of codes"):
         vqcodec.encode(PICTURE, model="photo", lossless=True)
     for work in (
@@ -102,11 +102,37 @@ def test_damage_is_noticed(model: Path) -> None:
             decode_exact(bytes(damaged), pixels=pixels)
 
 
+def test_the_built_in_model() -> None:
+    """It is small, and takes a thumbnail of a real photo in fewer bytes."""
+    known = {info.name: info for info in weights.list_models()}
+    assert known["tiny"].kind == "pixels" and {info.kind for info in known.values()} == {"pixels", "codes"}
+    assert sum(info.bytes for info in known.values()) < 24 << 20  # what the project allows itself
+    with Image.open(TESTS / "data" / "shore.jpg") as image:
+        thumbnail = np.array(image.convert("RGB").resize((32, 32), Image.Resampling.BOX))
+    data = lossless(Path("tiny"), thumbnail)
+    assert len(data) < 0.96 * len(lossless(None, thumbnail))
+    assert vqcodec.read_header(data).model_id == known["tiny"].model_id
+    assert np.array_equal(vqcodec.decode(data), thumbnail)
+    assert np.array_equal(vqcodec.decode(data, model="photo"), thumbnail)
+
+
 def test_many_at_once(model: Path) -> None:
-    pictures = [*drawn(3, 12, 13), PICTURE[..., 0]]
+    """Files of all kinds in one batch, whatever the number of threads; a model is used where it is needed."""
+    pictures = [*drawn(3, 12, 13), PICTURE[..., 0], PICTURE[..., :1].repeat(4, 2), PICTURE.astype(np.uint16) * 257]
     files = [lossless(model, picture) for picture in pictures]
-    for back, picture in zip(api.decode_batch(files, model=model), pictures, strict=True):
-        assert np.array_equal(back, picture)
+    files += [vqcodec.encode(PICTURE), lossless(Path("tiny")), lossless(None)]
+    pictures += [vqcodec.decode(files[-3]), PICTURE, PICTURE]
+    with pytest.raises(ModelMismatchError):  # two models of pixels, of which one is given
+        api.decode_batch(files, model=model)
+    del files[-2], pictures[-2]
+    for threads in (1, 2, 64):
+        for back, picture in zip(api.decode_batch(files, model=model, threads=threads), pictures, strict=True):
+            assert np.array_equal(back, picture) and back.dtype == picture.dtype
+    assert api.decode_batch([]) == []
+    for number, file in enumerate(files):
+        damaged = file[:-6] + bytes([file[-6] ^ 1]) + file[-5:]
+        with pytest.raises(vqcodec.VqcodecError):
+            api.decode_batch([*files[:number], damaged, *files[number + 1 :]], model=model)
     api.verify_batch(files, model=model)
     with pytest.raises(ModelMissingError):
         api.decode_batch(files)

@@ -11,7 +11,7 @@ use safetensors::Dtype;
 use serde_json::json;
 use tiny_model::{Parts, Random};
 use vqcodec_core::container::{self, CODES_VERSION, EXACT_VERSION, NO_MODEL, VERSION};
-use vqcodec_core::exact::{Aid, Samples, TILE_LOG2, read_file, write_file};
+use vqcodec_core::exact::{Aid, Samples, TILE_LOG2, read_file, read_files, write_file};
 use vqcodec_core::kernels::Kernel;
 use vqcodec_core::lossless::{self, Shape};
 use vqcodec_core::pixels::PixelModel;
@@ -279,6 +279,13 @@ fn files() {
     for threads in [1, 2, 3] {
         assert_eq!(read_file(&files[0], Some(&model), &limits, threads).unwrap(), picture);
     }
+    let plain = write_file(&picture, Aid::None, None, 1).unwrap();
+    let (many, pictures) = ([&files[0][..], &plain, &files[0]], vec![picture.clone(); 3]);
+    for (count, threads) in [(0, 2), (1, 2), (3, 1), (3, 2), (3, 8)] {
+        let read = read_files(&many[..count], Some(&model), &limits, threads);
+        assert_eq!(read.unwrap(), pictures[..count]);
+    }
+    assert!(read_files(&[&files[0], &plain[..40]], Some(&model), &limits, 2).is_err());
     let other = Sizes { seed: 2, ..SMALL }.model();
     let mismatch =
         Error::ModelMismatch { needed: model.id.to_string(), given: other.id.to_string() };
