@@ -1,7 +1,7 @@
 """Train the built-in model `tiny` for small pictures on CIFAR-10's training set; run again to resume.
 
-    python scripts/train_tiny.py ../shared/data/cifar10 --output runs/tiny --steps 24000
-    python scripts/train_tiny.py ../shared/data/cifar10 --output runs/tiny --export vqcodec/builtin/tiny.safetensors
+    python scripts/train_tiny.py ../shared/data --output runs/tiny --steps 24000
+    python scripts/train_tiny.py ../shared/data --output runs/tiny --export vqcodec/builtin/tiny.safetensors
 
 The rate is constant, then falls to zero over the last `DECAY` share of the steps. 2,000 training pictures are held out.
 """
@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
+from archive_benchmark import cifar
 from torch import Tensor, nn
 
 from vqcodec import checkpoint
@@ -29,13 +29,9 @@ SEEN = 64  # pictures by which the integers are rounded
 DESCRIPTION = "pictures of about 32x32, without loss"
 
 
-def pictures(folder: Path) -> np.ndarray:
-    """All 50,000 training pictures (N, 32, 32, 3) uint8, colours in the order of coding."""
-
-    def cut(path: Path) -> np.ndarray:
-        return np.asarray(Image.open(path)).reshape(100, 32, 100, 32, 3).swapaxes(1, 2).reshape(-1, 32, 32, 3)
-
-    return np.concatenate([cut(folder / f"train-{part}.webp") for part in range(5)])[..., list(CODED)]
+def pictures(data: Path) -> np.ndarray:
+    """All training pictures (N, 32, 32, 3) uint8, colours in the order of coding."""
+    return cifar(data, 50_000).images[..., list(CODED)]
 
 
 def batch(images: np.ndarray, step: int, count: int) -> Tensor:
@@ -79,7 +75,7 @@ def resume(folder: Path, model: PixelPrior, optimizer: torch.optim.Adam) -> int:
 
 def train(options: argparse.Namespace, model: PixelPrior) -> int:
     """Train to the last step, which is returned."""
-    images = pictures(options.cifar)
+    images = pictures(options.data)
     train_set, held_out = images[:-HELD_OUT], images[-HELD_OUT::8]
     optimizer = torch.optim.Adam(model.parameters(), RATE, betas=(0.9, 0.98), fused=True)
     bf16 = fast_bf16(torch.device("cpu"))
@@ -110,7 +106,7 @@ def train(options: argparse.Namespace, model: PixelPrior) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("cifar", type=Path, help="folder of CIFAR-10 as in ../shared/data/cifar10")
+    parser.add_argument("data", type=Path, help="folder with cifar10")
     parser.add_argument("--output", type=Path, default=Path("runs/tiny"), help="folder for checkpoints")
     parser.add_argument("--steps", type=int, default=24_000)
     parser.add_argument("--batch", type=int, default=16)
@@ -121,7 +117,7 @@ def main() -> None:
     if options.export:
         step = resume(options.output, model, torch.optim.Adam(model.parameters()))
         provenance = {"step": step, "batch": options.batch}
-        seen = batch(pictures(options.cifar)[:-HELD_OUT], step, SEEN)
+        seen = batch(pictures(options.data)[:-HELD_OUT], step, SEEN)
         data = export_pixel_prior(model, name="tiny", description=DESCRIPTION, provenance=provenance, samples=seen)
         options.export.write_bytes(data)
     else:
