@@ -244,6 +244,10 @@ def test_the_program(run: Run, model: Path, other: Path, tmp_path: Path) -> None
             ran = run(*command, *options, cwd=tmp_path)
             assert ran.status == 1 and model_id in ran.errors and ran.errors.startswith("vqcodec: ")
             assert len(ran.errors.splitlines()) == 1 and not (tmp_path / "c.png").exists(), ran.errors
+    Image.fromarray(PICTURE[..., 0]).save(tmp_path / "gray.png")
+    ran = run("encode", "--lossless", "--model", model, "gray.png", cwd=tmp_path)
+    assert ran.status == 0 and "makes it no smaller: the file needs none" in ran.errors
+    assert run("verify", "gray.vqc", cwd=tmp_path).status == 0
     shown = run("info", "a.vqc", cwd=tmp_path)
     assert shown.status == 0 and model_id in shown.output.decode() and "version 4" in shown.output.decode()
     facts = json.loads(run("info", "--json", "a.vqc", cwd=tmp_path).output)

@@ -137,7 +137,7 @@ def _lossy(
 
 
 def _lossless(model: str | None, preview: bool, verify: bool) -> Encoding:
-    """What encodes one source exactly, by a model of pixels or with a preview by a model of codes."""
+    """What encodes one source exactly, with a model of pixels or a preview by a model of codes."""
     from vqcodec.api import encode_lossless
     from vqcodec.exact_pixels import open_exact
 
@@ -149,7 +149,9 @@ def _lossless(model: str | None, preview: bool, verify: bool) -> Encoding:
     def encoded(source: Path | bytes, threads: int) -> tuple[bytes, tuple[str, ...], ExactReport]:
         picture = open_exact(source)
         data, report = encode_lossless(picture, model=model, preview=preview, verify=verify, threads=threads)
-        return data, picture.notes, report
+        unused = model is not None and not preview and report.model is None
+        note = (f"model {model} makes it no smaller: the file needs none",) if unused else ()
+        return data, (*picture.notes, *note), report
 
     return encoded
 
