@@ -121,7 +121,7 @@ def test_torch_transform_gives_nearly_the_same_codes_and_pixels(codec: vqcodec.C
     for quality in (0, 50, 100):
         data = codec.encode(photo, quality, effort=0)
         codes, position = codec.codes(data), codec.position(quality) / 16
-        assert np.mean(transform.analyze(photo, position)[0] != codes[0]) < 2e-3
+        assert np.mean(transform.analyze(photo, position)[0] != codes[0]) < 3e-3
         difference = transform.synthesize(codes, photo.shape[:2], position).astype(int) - codec.decode(data)
         assert np.abs(difference).max() <= 1 and np.mean(difference != 0) < 0.1
 
