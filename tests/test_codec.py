@@ -262,10 +262,10 @@ def test_samples_are_what_the_prior_says() -> None:
     assert not np.array_equal(picture, codec.sample(100, 72, 60.0, seed=4))
     position = codec.position(60.0)
     drawn = [_core.sample(codec.info.runtime, position, 256, 256, seed) for seed in range(4)]
-    bits = [_core.cross_entropy(codec.info.runtime, position, codes, adaptive=False) for codes in drawn]
-    noise = np.random.default_rng(0).permuted(drawn[0][0], axis=0)  # the same codes in other channels
-    assert max(bits) < 1.5 * min(bits)  # what the prior expects, whichever picture it draws
-    assert 1.2 * max(bits) < _core.cross_entropy(codec.info.runtime, position, [noise], adaptive=False)
+    for codes in drawn:
+        bits = _core.cross_entropy(codec.info.runtime, position, codes, adaptive=False)
+        noise = np.random.default_rng(0).permuted(codes[0], axis=0)  # the same codes in other channels
+        assert 1.4 * bits < _core.cross_entropy(codec.info.runtime, position, [noise], adaptive=False)
     for height, width in ((0, 5), (1 << 20, 1 << 20)):
         with pytest.raises(VqcodecError):
             _core.sample(codec.info.runtime, position, height, width, 0)
