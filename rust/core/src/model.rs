@@ -20,7 +20,7 @@ use crate::kernels::Kernel;
 use crate::network::{MAX_ACTIVATION, MAX_FEATURE, QUALITY_STEPS};
 use crate::order::{self, Source, StepOrder};
 pub use crate::tensors::config_of;
-use crate::tensors::{Tensors, invalid};
+use crate::tensors::{Tensors, invalid, runtime_of};
 use crate::transform::Transform;
 
 /// Largest number of slices, of variables a position and of hidden units.
@@ -53,11 +53,6 @@ pub struct Model {
     pub transform: Option<Transform>,
     /// The kernel that all networks run on.
     pub kernel: Kernel,
-}
-
-#[derive(Deserialize)]
-struct Config {
-    runtime: Runtime,
 }
 
 #[derive(Deserialize)]
@@ -99,9 +94,7 @@ impl Model {
     /// Reads a model file and proves that its arithmetic cannot overflow.
     pub fn load(file: &[u8]) -> Result<Self> {
         let kernel = Kernel::select()?;
-        let config = config_of(file)?;
-        let Config { runtime } = serde_json::from_str(&config)
-            .map_err(|error| invalid(format!("its config is not understood: {error}")))?;
+        let (config, runtime): (_, Runtime) = runtime_of(file)?;
         let stride_log2 = check_runtime(&runtime)?;
 
         let mut tensors = Tensors::new(SafeTensors::deserialize(file).map_err(invalid)?);

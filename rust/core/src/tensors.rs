@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 
 use safetensors::{Dtype, SafeTensors};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use crate::error::{Error, Result};
 use crate::gain::Gain;
@@ -13,6 +15,19 @@ pub fn config_of(file: &[u8]) -> Result<String> {
     let (_, metadata) = SafeTensors::read_metadata(file).map_err(invalid)?;
     let config = metadata.metadata().as_ref().and_then(|metadata| metadata.get("config"));
     config.cloned().ok_or_else(|| invalid("there is no config in its metadata"))
+}
+
+#[derive(Deserialize)]
+struct Config<R> {
+    runtime: R,
+}
+
+/// The config of a model file, and what its `runtime` object describes.
+pub fn runtime_of<R: DeserializeOwned>(file: &[u8]) -> Result<(String, R)> {
+    let config = config_of(file)?;
+    let Config { runtime } = serde_json::from_str(&config)
+        .map_err(|error| invalid(format!("its config is not understood: {error}")))?;
+    Ok((config, runtime))
 }
 
 /// What a model file holds under some prefixes.

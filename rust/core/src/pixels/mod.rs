@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::kernels::Kernel;
 use crate::lossless::{self, Shape};
 use crate::network::{Layer, MAX_ACTIVATION, activate};
-use crate::tensors::{Tensors, config_of, invalid};
+use crate::tensors::{Tensors, invalid, runtime_of};
 use around::{COLOURS, INPUTS, Known, MAX_INPUT};
 use mixture::{MAX_PARTS, Mixture};
 
@@ -42,11 +42,6 @@ pub struct PixelModel {
 type Network = [(Layer, Vec<i32>); 4];
 
 #[derive(Deserialize)]
-struct Config {
-    runtime: Runtime,
-}
-
-#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Runtime {
     pixels: PixelsConfig,
@@ -63,10 +58,7 @@ impl PixelModel {
     /// Reads a model file and proves that its arithmetic cannot overflow.
     pub fn load(file: &[u8]) -> Result<Self> {
         let kernel = Kernel::select()?;
-        let config = config_of(file)?;
-        let Config { runtime: Runtime { pixels } } = serde_json::from_str(&config)
-            .map_err(|error| invalid(format!("its config is not understood: {error}")))?;
-        let PixelsConfig { hidden, mixture } = pixels;
+        let (config, Runtime { pixels: PixelsConfig { hidden, mixture } }) = runtime_of(file)?;
         if !(1..=MAX_HIDDEN).contains(&hidden) || !(1..=MAX_PARTS).contains(&mixture) {
             let why = format!("there are no networks of {hidden} units for {mixture} logistics");
             return Err(invalid(why));
