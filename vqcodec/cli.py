@@ -18,6 +18,7 @@ from vqcodec.cli_shared import (
     Force,
     Inputs,
     Json,
+    Label,
     ModelFile,
     Output,
     OutputDir,
@@ -25,6 +26,7 @@ from vqcodec.cli_shared import (
     Recursive,
     Standard,
     Threads,
+    check_label,
     check_model,
     destination_of,
     load_codec,
@@ -179,6 +181,7 @@ def sample(
     count: Annotated[int, typer.Option("-n", min=1, max=1024, help="Number of samples, in a square grid.")] = 16,
     side: Annotated[int, typer.Option(min=1, max=4096, help="Side of a sample in pixels.")] = 128,
     quality: Annotated[float, typer.Option("--quality", "-q", min=0, max=100, help="Of the samples.")] = 50.0,
+    label: Label = None,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same samples everywhere.")] = 0,
     force: Force = False,
 ) -> None:
@@ -191,12 +194,13 @@ def sample(
         usage_error(f"cannot write '{output.suffix}' images: choose one of {', '.join(sorted(SAVE_FORMATS))}")
     messages = Messages()
     codec = load_codec(model)
+    check_label(codec, label)
     with messages.work(None):
         refuse_existing(output, force)
         across = math.isqrt(count - 1) + 1
         grid = Image.new("RGB", (across * side, -(-count // across) * side))
         for number in range(count):
-            drawn = Image.fromarray(codec.sample(side, side, quality, seed=seed + number))
+            drawn = Image.fromarray(codec.sample(side, side, quality, label=label, seed=seed + number))
             grid.paste(drawn, (number % across * side, number // across * side))
         file = BytesIO()
         save_image(grid, file, output.suffix[1:])

@@ -17,6 +17,7 @@ from vqcodec.cli_shared import (
     Force,
     Inputs,
     Json,
+    Label,
     Lossless,
     Model,
     Output,
@@ -26,6 +27,7 @@ from vqcodec.cli_shared import (
     Recursive,
     Standard,
     Threads,
+    check_label,
     check_model,
     destination_of,
     load_codec,
@@ -54,6 +56,7 @@ def encode(
     output: Output = None,
     output_dir: OutputDir = None,
     quality: Quality = None,
+    label: Label = None,
     target_bytes: TargetBytes = None,
     target_rate: TargetRate = None,
     model: Model = None,
@@ -76,10 +79,10 @@ def encode(
         usage_error("--quality must lie between 0 and 100")
     if target_rate is not None and not (math.isfinite(target_rate) and target_rate > 0):
         usage_error("--target-bpp must be above 0")
-    if sum(option is not None for option in (quality, target_bytes, target_rate)) > 1:
-        usage_error("choose one of --quality, --target-bytes and --target-bpp")
-    if lossless and (device != "cpu" or (quality, target_bytes, target_rate, effort) != (None,) * 4):
-        usage_error("--lossless goes without --quality, --target-bytes, --target-bpp, --effort and --device")
+    if sum(option is not None for option in (quality, label, target_bytes, target_rate)) > 1:
+        usage_error("choose one of --quality, --label, --target-bytes and --target-bpp")
+    if lossless and (device != "cpu" or (quality, label, target_bytes, target_rate, effort) != (None,) * 5):
+        usage_error("--lossless goes without --quality, --label, --target-bytes, --target-bpp, --effort and --device")
     if preview and not lossless:
         usage_error("--preview goes with --lossless")
     jobs = planned(inputs, destination_of(output, output_dir, standard), ".vqc", IMAGE_SUFFIXES, recursive)
@@ -90,13 +93,13 @@ def encode(
         encoded = _lossless(model, preview, not no_verify)
     else:
         codec = load_codec(model, device)
+        check_label(codec, label)
         if quality is not None and codec.info.quality_levels == 1 and not quiet:
             say("note", f"model {codec.name} has one quality: -q is ignored")
         if effort and not codec.searches and not quiet:
             say("note", f"model {codec.name} is not searched: --effort is ignored")
-        encoded = _lossy(
-            codec, 50.0 if quality is None else quality, (target_bytes, target_rate), effort, not no_verify
-        )
+        chosen = (50.0 if quality is None else quality, label)
+        encoded = _lossy(codec, chosen, (target_bytes, target_rate), effort, not no_verify)
 
     def work(job: Job, threads: int) -> tuple[tuple[str, ...], Report | ExactReport]:
         prepare(job, force, output_dir)
@@ -115,12 +118,17 @@ def encode(
 
 
 def _lossy(
-    codec: Codec, quality: float, target: tuple[int | None, float | None], effort: int | None, verify: bool
+    codec: Codec,
+    quality_or_label: tuple[float, int | None],
+    target: tuple[int | None, float | None],
+    effort: int | None,
+    verify: bool,
 ) -> Encoding:
-    """What encodes one source at a quality, or into a target in bytes or in bits per pixel."""
+    """What encodes one source at a quality or for a label, or into a target in bytes or in bits per pixel."""
     from vqcodec.codec import DEFAULT_EFFORT
     from vqcodec.pixels import open_image
 
+    quality, label = quality_or_label
     chosen = DEFAULT_EFFORT if effort is None else effort
 
     def encoded(source: Path | bytes, threads: int) -> tuple[bytes, tuple[str, ...], Report]:
@@ -129,7 +137,7 @@ def _lossy(
         if target_rate is not None:
             target_bytes = math.floor(target_rate * picture.pixels[..., 0].size / 8)
         data, report = codec.encode_report(
-            picture, quality, target_bytes=target_bytes, effort=chosen, verify=verify, threads=threads
+            picture, quality, label=label, target_bytes=target_bytes, effort=chosen, verify=verify, threads=threads
         )
         return data, picture.notes, report
 

@@ -38,6 +38,9 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="Say nothing but errors.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a file or record on standard output.")]
 Device = Annotated[Literal["cpu", "cuda"], typer.Option(help="Where the networks run; cuda needs torch.")]
 Quality = Annotated[float | None, typer.Option("--quality", "-q", help="0 (smallest) to 100 (best), else 50.")]
+Label = Annotated[
+    int | None, typer.Option(min=0, help="Class of the pictures, for a model with labels instead of qualities.")
+]
 Effort = Annotated[
     int | None,
     typer.Option(min=0, max=3, help="Time for smaller files: 0, 1 (default), 2, or 3 (needs torch)."),
@@ -129,23 +132,29 @@ def load_codec(model: str | None, device: str = "cpu") -> Codec:
     from vqcodec.codec import load
 
     model = model or weights.DEFAULT
-    with _usage_errors(model):
+    with _usage_errors(f"--model {model}"):
         return load(model, device=device)
+
+
+def check_label(codec: Codec, label: int | None) -> None:
+    """Refuse a label that the model does not have, and none where it needs one, as a usage error."""
+    with _usage_errors("--label"):
+        codec.position(50.0, label)
 
 
 def check_model(model: str | None, *, pixels: bool = False) -> None:
     """Refuse a model that is not there, and with `pixels` one that is not of pixels, as a usage error."""
     from vqcodec import weights
 
-    with _usage_errors(model):
+    with _usage_errors(f"--model {model}"):
         found = None if model is None else weights.resolve(model)
         if found and pixels:
             found.pixels  # noqa: B018  an error where it is not
 
 
 @contextmanager
-def _usage_errors(model: str | None) -> Iterator[None]:
+def _usage_errors(option: str) -> Iterator[None]:
     try:
         yield
     except VqcodecError as error:
-        usage_error(f"--model {model}: {error}")
+        usage_error(f"{option}: {error}")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vqcodec.config import PRESETS, TrainConfig
+
+if TYPE_CHECKING:
+    import numpy as np
 
 START_CROPS = 32  # from which codebooks start
 
@@ -24,6 +27,10 @@ def train(
     ] = None,
     steps: Annotated[int, typer.Option(min=1, help="Optimiser steps in all; may be changed when resuming.")] = 20_000,
     until: Annotated[int | None, typer.Option(min=1, help="Stop early, after this step of the schedule.")] = None,
+    labels: Annotated[
+        bool, typer.Option("--labels", help="Let the model know the class of a picture: one folder for each class.")
+    ] = False,
+    quality: Annotated[float, typer.Option(min=0, max=100, help="The one quality of a model with labels.")] = 50.0,
     batch: Annotated[int, typer.Option(min=1, help="Images a step, over all processes.")] = 8,
     crop: Annotated[int, typer.Option(min=16, help="Side of the training crops, pixels.")] = 192,
     validation: Annotated[Path | None, typer.Option(help="Folder of photos to validate on.")] = None,
@@ -38,7 +45,7 @@ def train(
 
     from vqcodec import checkpoint, weights
     from vqcodec.errors import InvalidInputError
-    from vqcodec.photos import CropSampler, load_folders, load_torchvision
+    from vqcodec.photos import CropSampler, load_classes, load_folders, load_torchvision
     from vqcodec.progress import TrainingLog
     from vqcodec.successors import go_on_as
     from vqcodec.train import Trainer, connect, disconnect, resume, run, start
@@ -49,30 +56,40 @@ def train(
         raise typer.BadParameter("this preset goes on from a trained model, say `--from photo`", param_hint="--preset")
     if until is not None and until > steps:
         raise typer.BadParameter("lies beyond --steps", param_hint="--until")
+    if labels and (len(sources) > 1 or validation):
+        raise typer.BadParameter("goes with one folder of classes, and without --validation", param_hint="--labels")
     device = connect()
-    photos = []
-    for source in sources:
+    model_config = PRESETS[preset]
+    photos: list[np.ndarray] = []
+    classes = None
+    if labels:
+        photos, classes = load_classes(Path(sources[0]))
+        try:
+            model_config = model_config.with_labels(max(classes) + 1, quality)
+        except ValueError as error:
+            raise InvalidInputError(f"{sources[0]}: {error}") from error
+    for source in [] if labels else sources:
         kind, _, rest = source.partition(":")
         name, _, root = rest.partition(":")
         photos += load_torchvision(name, Path(root)) if kind == "torchvision" else load_folders([Path(source)])
     held_out = load_folders([validation]) if validation else []
     found = checkpoint.latest(output)
     config = TrainConfig(steps=steps, batch=batch, crop=crop, seed=seed)
-    sampler = CropSampler(photos, crop, 2 * PRESETS[preset].stride, seed)
+    sampler = CropSampler(photos, crop, 2 * model_config.stride, seed, classes)
     if found:
         trainer = resume(found, device, steps=steps, batch=batch, crop=crop)
-        if trainer.model.config != PRESETS[preset] or trainer.config.seed != seed:
-            raise InvalidInputError(f"{output} holds a run of another preset or seed")
+        if trainer.model.config != model_config or trainer.config.seed != seed:
+            raise InvalidInputError(f"{output} holds a run of another preset, seed or number of labels")
     elif start_from:
         model = weights.load_networks(weights.resolve(start_from))
         try:
             images = torch.from_numpy(sampler.batch(0, 0, START_CROPS)).permute(0, 3, 1, 2).to(device) / 255.0
-            model = go_on_as(model, PRESETS[preset], images)
+            model = go_on_as(model, model_config, images)
         except ValueError as error:
             raise InvalidInputError(f"model {start_from} is not of preset {preset}") from error
         trainer = Trainer(model, config, device)
     else:
-        trainer = start(PRESETS[preset], config, sampler, device)
+        trainer = start(model_config, config, sampler, device)
     with TrainingLog(output, steps, trainer.step, quiet=trainer.rank != 0) as log:
         for note in sampler.notes:
             log.note(note)

@@ -41,7 +41,8 @@ class Report:
     file_bytes: int
     model_bits: float
     model: str
-    quality: float
+    quality: float | None  # None where the model has one quality, or labels
+    label: int | None
 
     @property
     def bpp(self) -> float:
@@ -56,7 +57,9 @@ class Report:
     @property
     def summary(self) -> str:
         """All of it in a line."""
-        size = f"{self.width}x{self.height}, quality {self.quality:.3g}, {self.bpp:.3f} bpp, {self.file_bytes} bytes"
+        quality = "" if self.quality is None else f"quality {self.quality:.3g}, "
+        label = "" if self.label is None else f"label {self.label}, "
+        size = f"{self.width}x{self.height}, {quality}{label}{self.bpp:.3f} bpp, {self.file_bytes} bytes"
         return f"{size} (prior's own entropy {self.model_bits / 8:.0f}, {100 * self.overhead:+.1f} %)"
 
 
@@ -123,6 +126,7 @@ class Codec:
         image: Picture | Image.Image | np.ndarray,
         quality: float = 50.0,
         *,
+        label: int | None = None,
         target_bytes: int | None = None,
         effort: int = DEFAULT_EFFORT,
         verify: bool = True,
@@ -130,13 +134,14 @@ class Codec:
     ) -> bytes:
         """Compress an image at quality 0..100, or into at most `target_bytes` (which then choose the quality).
 
+        A model with labels takes the picture's `label`, 0 to `info.labels - 1`, in place of a quality.
         An `effort` of 1 or 2 searches for codes that cost less, in bits and error, than those nearest to the image,
         which an effort of 0 takes; 3 refines these by gradients, which needs torch and about a minute. Those of
         learned codebooks and of two levels are not searched for. With `verify` the bytes are decoded to codes and
         compared first.
         """
         return self.encode_report(
-            image, quality, target_bytes=target_bytes, effort=effort, verify=verify, threads=threads
+            image, quality, label=label, target_bytes=target_bytes, effort=effort, verify=verify, threads=threads
         )[0]
 
     def encode_report(
@@ -144,6 +149,7 @@ class Codec:
         image: Picture | Image.Image | np.ndarray,
         quality: float = 50.0,
         *,
+        label: int | None = None,
         target_bytes: int | None = None,
         effort: int = DEFAULT_EFFORT,
         verify: bool = True,
@@ -155,14 +161,18 @@ class Codec:
         picture = image if isinstance(image, Picture) else from_image(image)
         attempt = self._attempts(picture, threads)
         if target_bytes is None:
-            found = attempt(self.position(quality), 0, effort)
+            found = attempt(self.position(quality, label), 0, effort)
+        elif self.info.labels:
+            raise InvalidInputError(f"model {self.name} has labels in place of qualities: no file size can be aimed at")
         else:
             found = searched_within(attempt, self._positions, target_bytes, effort)
             quality = 100.0 * found.position / max(self._positions - 1, 1)
         if verify:
             self._verify(found.data, found.codes, picture.alpha, threads)
         height, width = picture.pixels.shape[:2]
-        return found.data, Report(width, height, len(found.data), found.bits, self.model_id, quality)
+        one = self.info.labels or self.info.quality_levels == 1
+        chosen = (None if one else quality, label)
+        return found.data, Report(width, height, len(found.data), found.bits, self.model_id, *chosen)
 
     def preview(self, image: Picture | Image.Image | np.ndarray, threads: int = 0) -> Preview:
         """The cheapest codes of an image, for `encode_exact`."""
@@ -250,9 +260,18 @@ class Codec:
         """`codes` of several files, which share the threads."""
         return _core.read_batch(self._model, files, max_pixels, threads)
 
-    def sample(self, height: int, width: int, quality: float = 50.0, *, seed: int = 0, threads: int = 0) -> np.ndarray:
+    def sample(
+        self,
+        height: int,
+        width: int,
+        quality: float = 50.0,
+        *,
+        label: int | None = None,
+        seed: int = 0,
+        threads: int = 0,
+    ) -> np.ndarray:
         """A picture (height, width, 3) uint8 of codes drawn from the prior: a seed gives the same one everywhere."""
-        position = self.position(quality)
+        position = self.position(quality, label)
         codes = _core.sample(self._model, position, height, width, seed)
         return _core.synthesize(self._model, codes, height, width, position, threads)
 
@@ -276,8 +295,15 @@ class Codec:
         """Bits that a pixel's error is worth, mean over its colours of squares of 0..255."""
         return float(self._config.lambda_at(position / QUALITY_STEPS))
 
-    def position(self, quality: float) -> int:
-        """The header's quality byte for a quality of 0..100."""
+    def position(self, quality: float, label: int | None = None) -> int:
+        """The header's quality byte for a quality of 0..100, or for a model with labels for one of these."""
+        labels = self.info.labels
+        if label is not None and not 0 <= label < labels:
+            raise InvalidInputError(f"model {self.name} has no label {label}: it has {labels or 'none'}")
+        if label is not None:
+            return label * QUALITY_STEPS
+        if labels:
+            raise InvalidInputError(f"model {self.name} needs a picture's label, 0 to {labels - 1}")
         if not 0.0 <= quality <= 100.0:
             raise InvalidInputError(f"quality {quality} is not between 0 and 100")
         return round(quality / 100.0 * (self._positions - 1))

@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeVar
 
 T = TypeVar("T")
 MAX_COUNT = 4096  # of any width, block count or codebook size
+MAX_LABELS = 16  # as many as quality levels: files name a position by one byte
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class ModelConfig:
     quality_levels: int = 8
     lambda_min: float = 0.0005
     lambda_max: float = 0.035
+    labels: int = 0  # classes of pictures, which take the place of the quality levels; 0: none
     slices: tuple[int, ...] = (12, 28, 56, 96)  # coding order of the channels, PCA order within
     coarse_slices: tuple[int, ...] = ()  # the same of a coarse level at twice the stride; empty: one level
     prior_hidden: int = 160
@@ -45,7 +47,8 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         """Raise ValueError for a shape that no model has: a model file may come from anywhere."""
-        counts = {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.type == "int"}
+        names = [field.name for field in dataclasses.fields(self) if field.type == "int" and field.name != "labels"]
+        counts = {name: getattr(self, name) for name in names}
         slices = {f"slices[{i}]": size for i, size in enumerate(self.slices + self.coarse_slices)}
         for name, value in {**counts, **slices}.items():
             if type(value) is not int or not 1 <= value <= MAX_COUNT:
@@ -58,12 +61,25 @@ class ModelConfig:
             raise ValueError(f"codebook_rate must lie between 0 and 1000, not {self.codebook_rate!r}")
         if not 0.0 < self.lambda_min <= self.lambda_max < 1e6:
             raise ValueError("lambda_min and lambda_max must be positive, in this order")
+        if type(self.labels) is not int or not 0 <= self.labels <= MAX_LABELS:
+            raise ValueError(f"labels must be a whole number of 0 to {MAX_LABELS}, not {self.labels!r}")
+        if self.labels and (self.labels != self.quality_levels or self.lambda_min != self.lambda_max):
+            raise ValueError("labels take the place of quality levels, at one rate")
         width = self.codebook_width * sum(self.slices) if self.quantizer == "codebook" else sum(self.slices)
         plain = self.transform == "plain"
         if plain and (self.quantizer, len(self.slices), self.slices[0]) != ("codebook", 1, 1):
             raise ValueError("the plain transform goes with one codebook")
         if not plain and width != self.channels:
             raise ValueError(f"{self.channels} channels cannot be cut into slices {self.slices}")
+
+    def with_labels(self, labels: int, quality: float) -> ModelConfig:
+        """The same model for pictures of known classes, at one quality of 0 to 100 of the ones it had.
+
+        The label then chooses what the quality chose before: the gains of both transforms, so that of the decoder,
+        and the biases of the prior.
+        """
+        trade = self.lambda_at(quality / 100.0 * (self.quality_levels - 1))
+        return dataclasses.replace(self, labels=labels, quality_levels=labels, lambda_min=trade, lambda_max=trade)
 
     @property
     def coarse_channels(self) -> int:

@@ -13,15 +13,16 @@ from vqcodec.errors import ModelMissingError
 def header_facts(header: Header) -> dict[str, Any]:
     """A header as JSON values.
 
-    The model's name is None where the model is not here; so is the quality (0 to 100), and also where the model
-    has one quality level.
+    The model's name is None where the model is not here; so are the quality (0 to 100), also where the model has one
+    quality level or labels, and the label.
     """
     needs_model = bool(header.levels) or header.needs_pixel_model
     try:
         model = weights.find(header.model_id) if needs_model else None
     except ModelMissingError:
         model = None
-    positions = QUALITY_STEPS * (model.quality_levels - 1) if model else 0
+    labels = bool(model and model.labels)
+    positions = QUALITY_STEPS * (model.quality_levels - 1) if model and not labels else 0
     return {
         "format_version": header.version,
         "width": header.width,
@@ -33,6 +34,7 @@ def header_facts(header: Header) -> dict[str, Any]:
         "model": model.name if model else None,
         "model_id": header.model_id if needs_model else None,
         "quality": 100 * header.quality / positions if positions and header.levels else None,
+        "label": header.quality // QUALITY_STEPS if labels else None,
         "quality_position": header.quality if header.levels else None,
         "lossless": header.exact is not None,
         "channels": header.exact[0] if header.exact else (1 if header.gray else 3) + header.has_alpha,
@@ -53,6 +55,7 @@ def lines(facts: dict[str, Any]) -> list[str]:
     colour = "gray" if facts["gray"] else "RGB"
     alpha = f" and alpha ({facts['alpha_bytes']} bytes)" if facts["alpha"] else ""
     quality = "" if facts["quality"] is None else f"{facts['quality']:.1f}, "
+    quality = quality if facts["label"] is None else f"that of label {facts['label']}, "
     kind = f", lossless, {facts['channels']} samples of {facts['bits']} bits a pixel" if facts["lossless"] else ""
     model = [f"model    {facts['model'] or 'not on this machine'}, id {facts['model_id']}"]
     position = [f"quality  {quality}position {facts['quality_position']}"]

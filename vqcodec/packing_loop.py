@@ -55,7 +55,8 @@ class Settings:
         pixels = weights.resolve(self.model).pixels if self.lossless and self.model is not None else None
         if not self.lossless:
             codec = self._codec()
-            codec.position(self.quality)  # says at once what is wrong with it
+            if not codec.info.labels:
+                codec.position(self.quality)  # says at once what is wrong with it
 
         def encode(item: Item) -> bytes:
             picture = item.load(EXACT if self.lossless else LOSSY)
@@ -63,7 +64,8 @@ class Settings:
                 return picture
             if isinstance(picture, ExactPicture):
                 return encode_exact(picture, pixels=pixels, threads=1)[0]
-            return codec.encode(picture, self.quality, effort=self.effort, threads=1)
+            label = item.label if codec.info.labels else None
+            return codec.encode(picture, self.quality, label=label, effort=self.effort, threads=1)
 
         return encode
 

@@ -27,6 +27,16 @@ def _decode(file: Path) -> np.ndarray:
         raise InvalidInputError(f"{file}: {error}") from error
 
 
+def load_classes(folder: Path) -> tuple[list[np.ndarray], list[int]]:
+    """The pictures of a folder of one folder for each class, and their labels: the places of these by name."""
+    classes = sorted(path for path in folder.iterdir() if path.is_dir())
+    if len(classes) < 2:
+        raise InvalidInputError(f"{folder} has no folders, one for each class of pictures")
+    pictures = [load_folders([path]) for path in classes]
+    labels = [label for label, found in enumerate(pictures) for _ in found]
+    return [picture for found in pictures for picture in found], labels
+
+
 def load_torchvision(name: str, root: Path) -> list[np.ndarray]:
     """Decode a torchvision dataset by class name (for instance CIFAR10) that is already stored at `root`."""
     import torchvision
@@ -44,10 +54,13 @@ class CropSampler:
     """Random crops as a pure function of (seed, step, rank): a resumed run sees what the killed one would have seen.
 
     Crops are `crop` pixels wide, a multiple of `multiple`; smaller pictures are left out. Where all are
-    smaller, the crop becomes what the largest of them allows. `notes` says what was done.
+    smaller, the crop becomes what the largest of them allows. `notes` says what was done. There may be a label for
+    each picture.
     """
 
-    def __init__(self, photos: Sequence[np.ndarray], crop: int, multiple: int, seed: int) -> None:
+    def __init__(
+        self, photos: Sequence[np.ndarray], crop: int, multiple: int, seed: int, labels: Sequence[int] | None = None
+    ) -> None:
         if crop % multiple:
             raise InvalidInputError(f"crops of this model are multiples of {multiple} pixels, not {crop}")
         sides = np.array([min(photo.shape[:2]) for photo in photos])
@@ -55,6 +68,7 @@ class CropSampler:
         if self.crop < multiple:
             raise InvalidInputError(f"no picture is as large as the smallest crop, {multiple}x{multiple} pixels")
         self.photos = [photo for photo, side in zip(photos, sides, strict=True) if side >= self.crop]
+        self.known = None if labels is None else np.asarray(labels)[sides >= self.crop]
         self.notes: list[str] = []
         if self.crop < crop:
             self.notes.append(f"crops of {self.crop} instead of {crop} pixels: no picture is larger")
@@ -66,9 +80,16 @@ class CropSampler:
 
     def batch(self, step: int, rank: int, count: int) -> np.ndarray:
         """Crops (count, crop, crop, 3) uint8 of one training step, flipped and transposed at random."""
-        rng = np.random.default_rng([self.seed, step, rank])
-        chosen = rng.choice(len(self.photos), count, p=self.shares)
+        rng, chosen = self._chosen(step, rank, count)
         return np.stack([self._crop(self.photos[i], self.crop, rng) for i in chosen])
+
+    def labels(self, step: int, rank: int, count: int) -> np.ndarray | None:
+        """The labels (count,) of the crops that `batch` gives, where there are any."""
+        return None if self.known is None else self.known[self._chosen(step, rank, count)[1]]
+
+    def _chosen(self, step: int, rank: int, count: int) -> tuple[np.random.Generator, np.ndarray]:
+        rng = np.random.default_rng([self.seed, step, rank])
+        return rng, rng.choice(len(self.photos), count, p=self.shares)
 
     def patches(self, count: int, side: int) -> np.ndarray:
         """Patches (count, side, side, 3) uint8 from everywhere, for the PCA."""

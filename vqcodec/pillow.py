@@ -105,7 +105,8 @@ def _save(image: Image.Image, stream: IO[bytes], filename: str | bytes) -> None:
         if options.get("lossless", False):
             data = encode_lossless(image, model=options.get("model"))[0]
         else:
-            data = load(options.get("model", "photo")).encode(image, quality, effort=effort)
+            codec = load(options.get("model", "photo"))
+            data = codec.encode(image, quality, label=options.get("label"), effort=effort)
     except VqcodecError as error:
         raise OSError(f"cannot write the image as VQC: {error}") from error
     stream.write(data)

@@ -1,4 +1,4 @@
-"""Models that begin as another one: with another distortion, a coarse level, or learned codebooks (torch)."""
+"""Models that begin as another one: with another distortion, a coarse level, labels or learned codebooks (torch)."""
 
 from __future__ import annotations
 
@@ -9,18 +9,20 @@ from torch import Tensor
 
 from vqcodec.config import ModelConfig
 from vqcodec.models import VQVAE, start_coarse
-from vqcodec.nets import LevelGain
+from vqcodec.nets import LevelGain, hat_weights
 from vqcodec.quantize import CodebookQuantizer
 
 EMBEDDED = 6.0  # how far embeddings reach at first: the runtime holds up to 8
 
 
 def go_on_as(model: VQVAE, config: ModelConfig, images: Tensor) -> VQVAE:
-    """A model that begins as another one, for another distortion, with a coarse level or with learned codebooks.
+    """A model that begins as another one, for another distortion, with a coarse level, labels or learned codebooks.
 
     Codebooks start as k-means of the latents of `images` (B, 3, H, W) in [0, 1], on the device of these. ValueError
     where the configs differ in more.
     """
+    if config.labels and not model.config.labels:
+        return _with_labels(model, config)
     if config.quantizer == "codebook" and model.config.quantizer == "grid":
         return _with_codebooks(model, config, images)
     same = replace(config, distortion=model.config.distortion)
@@ -30,6 +32,29 @@ def go_on_as(model: VQVAE, config: ModelConfig, images: Tensor) -> VQVAE:
     successor.load_state_dict(model.state_dict(), strict=False)
     if successor.coarse is not None and model.coarse is None and config.transform == "residual":
         start_coarse(successor, successor.coarse)
+    return successor
+
+
+_LEVEL_AXES = {"log_gain": 0, "context_bias": 1, "head_bias": 0}
+"""Tensors that have an axis of quality levels, and which one."""
+
+
+@torch.no_grad()
+def _with_labels(model: VQVAE, config: ModelConfig) -> VQVAE:
+    """A model at one of its rates, which is the same for all labels at first."""
+    old = model.config
+    same = {name: getattr(old, name) for name in ("labels", "quality_levels", "lambda_min", "lambda_max")}
+    if old != replace(config, **same):
+        raise ValueError("the models differ in more than the labels and the range of rates")
+    level = hat_weights(torch.tensor([old.level_at(config.lambda_min)]), old.quality_levels)[0]
+    state = model.state_dict()
+    for name, table in state.items():
+        axis = _LEVEL_AXES.get(name.rsplit(".", 1)[-1])
+        if axis is not None:
+            at_level = torch.tensordot(table, level, dims=([axis], [0])).unsqueeze(axis)
+            state[name] = at_level.repeat_interleave(config.labels, axis)
+    successor = VQVAE(config)
+    successor.load_state_dict(state)
     return successor
 
 

@@ -70,13 +70,18 @@ class Trainer:
         if self.world > 1:
             self.parallel = DistributedDataParallel(model, gradient_as_bucket_view=True)
 
-    def train_step(self, crops: np.ndarray) -> Losses:
-        """One optimiser step on crops (B, S, S, 3) uint8 of this process."""
+    def train_step(self, crops: np.ndarray, labels: np.ndarray | None = None) -> Losses:
+        """One optimiser step on crops (B, S, S, 3) uint8 of this process; labels (B,) for a model that has some."""
         config, step = self.config, self.step
         self.model.train()
         torch.manual_seed(config.seed * 1_000_003 + step * 64 + self.rank)
         images = torch.from_numpy(crops).to(self.device).permute(0, 3, 1, 2).float() / 255.0
-        level = spread_levels(step, self.rank, len(crops), config, self.model.config.quality_levels).to(self.device)
+        if self.model.config.labels:
+            assert labels is not None
+            level = torch.from_numpy(labels).float()
+        else:
+            level = spread_levels(step, self.rank, len(crops), config, self.model.config.quality_levels)
+        level = level.to(self.device)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(config, step) * group["scale"]
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
@@ -218,7 +223,7 @@ def run(
         while trainer.step < until:
             crops = ahead.result()
             ahead = loader.submit(sampler.batch, trainer.step + 1, trainer.rank, share)
-            losses = trainer.train_step(crops)
+            losses = trainer.train_step(crops, sampler.labels(trainer.step, trainer.rank, share))
             log.step(trainer.step, losses, crops.shape[1] ** 2 * config.batch)
             if trainer.step % checkpoint_steps == 0 or trainer.step == until:
                 trainer.save(output)

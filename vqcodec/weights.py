@@ -40,6 +40,7 @@ class ModelInfo:
     bytes: int
     description: str
     quality_levels: int
+    labels: int  # classes that take the place of the quality levels, 0: none
     stride: int
     runtime: _core.Model | _core.PixelModel = field(repr=False, compare=False)
 
@@ -156,9 +157,12 @@ def _load_version(path: Path, size: int, _modified: int) -> ModelInfo:
         runtime = (_core.PixelModel if of_pixels else _core.Model)(data)
         name, description = str(config["name"]), str(config["description"])
         levels, stride = (1 if of_pixels else int(config["runtime"][key]) for key in ("quality_levels", "stride"))
+        labels = 0 if of_pixels else int(config.get("model", {}).get("labels", 0))
+        if labels not in (0, levels):
+            raise ValueError(f"it has {levels} quality levels, and cannot have {labels} labels")
     except (InvalidModelError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise InvalidModelError(f"{path} is not a vqcodec model file: {error}") from error
-    return ModelInfo(name, path, runtime.id, size, description, levels, stride, runtime)
+    return ModelInfo(name, path, runtime.id, size, description, levels, labels, stride, runtime)
 
 
 @lru_cache(maxsize=16)
