@@ -7,10 +7,12 @@
 
 use std::ops::Range;
 use std::slice;
+use std::sync::OnceLock;
 
 use crate::adapt::Adaptation;
 use crate::categorical::Categorical;
 use crate::codes::CodeGrid;
+use crate::context_gradient::BackwardPrior;
 use crate::entropy::SymbolCoder;
 use crate::error::{Error, Result};
 use crate::features::{Embedding, FeatureGrid};
@@ -90,13 +92,25 @@ pub struct ContextPrior {
     head: Head,
     slices: Vec<Slice>,
     pub(crate) kernel: Kernel,
+    /// Made when it is first needed.
+    backward: OnceLock<BackwardPrior>,
 }
 
 impl ContextPrior {
     /// Puts checked parts together: [`model`](crate::model) reads and checks them.
     pub(crate) fn new(coarse: usize, head: Head, slices: Vec<Slice>, kernel: Kernel) -> Self {
         let variables = slices.last().map_or(0, |slice| slice.variables.end);
-        Self { coarse, channels: coarse + variables * head.features(), head, slices, kernel }
+        let channels = coarse + variables * head.features();
+        Self { coarse, channels, head, slices, kernel, backward: OnceLock::new() }
+    }
+
+    /// The way back through the network.
+    pub(crate) fn backward(&self) -> Result<&BackwardPrior> {
+        if let Some(backward) = self.backward.get() {
+            return Ok(backward);
+        }
+        let backward = BackwardPrior::new(&self.slices)?;
+        Ok(self.backward.get_or_init(|| backward))
     }
 
     /// Features of a position.
@@ -164,8 +178,19 @@ impl ContextPrior {
         &self,
         features: &FeatureGrid,
         quality: u8,
-        (slice, step): (usize, usize),
+        step: (usize, usize),
     ) -> Result<(Vec<i32>, usize)> {
+        let StepTrace { outputs, columns, .. } = self.trace(features, quality, step)?;
+        Ok((outputs, columns))
+    }
+
+    /// The network at all positions of one step, with what the way back needs.
+    pub(crate) fn trace(
+        &self,
+        features: &FeatureGrid,
+        quality: u8,
+        (slice, step): (usize, usize),
+    ) -> Result<StepTrace> {
         let slice = self.slices.get(slice);
         let Some((slice, step)) = slice.and_then(|slice| Some((slice, slice.steps.get(step)?)))
         else {
@@ -178,11 +203,16 @@ impl ContextPrior {
         let mut network = Evaluation::new(self, slice, step, quality);
         let batch = if step.sequential { 1 } else { BATCH };
         let positions: Vec<_> = step.pattern.positions(height, width).collect();
+        let mut hidden = [const { Vec::new() }; 3];
         let mut outputs = Vec::new();
         for positions in positions.chunks(batch) {
-            outputs.extend_from_slice(network.run([features], positions));
+            let note = |layer: usize, rows: usize, activations: &[i16]| {
+                let vectors = activations.chunks_exact(activations.len() / positions.len());
+                vectors.for_each(|vector| hidden[layer].extend_from_slice(&vector[..rows]));
+            };
+            outputs.extend_from_slice(network.run_noting([features], positions, note));
         }
-        Ok((outputs, slice.shared[2].rows()))
+        Ok(StepTrace { hidden, outputs, columns: slice.shared[2].rows() })
     }
 
     /// Codes the positions of one step in all lanes.
@@ -325,6 +355,16 @@ pub struct Lane<'a, C> {
     pub coder: &'a mut C,
 }
 
+/// What the network of a step has come to at all its positions, in raster order.
+pub(crate) struct StepTrace {
+    /// `(positions, rows)` activations of the three hidden layers.
+    pub hidden: [Vec<i16>; 3],
+    /// `(positions, columns)` numbers.
+    pub outputs: Vec<i32>,
+    /// Outputs of a position.
+    pub columns: usize,
+}
+
 /// A tap and the channels that it sees.
 type Seen = (Tap, Range<usize>);
 
@@ -352,6 +392,17 @@ impl<'a> Evaluation<'a> {
         grids: impl IntoIterator<Item = &'f FeatureGrid>,
         positions: &[(usize, usize)],
     ) -> &[i32] {
+        self.run_noting(grids, positions, |_, _, _| {})
+    }
+
+    /// The same, which calls `note(layer, rows, activations)` for each of the three hidden layers:
+    /// vectors that hold `rows` activations first.
+    fn run_noting<'f>(
+        &mut self,
+        grids: impl IntoIterator<Item = &'f FeatureGrid>,
+        positions: &[(usize, usize)],
+        mut note: impl FnMut(usize, usize, &[i16]),
+    ) -> &[i32] {
         let (count, spans) = self.gather(grids, positions);
         let [hidden1, hidden2, head] = &self.slice.shared;
         let layers = [&self.step.context, hidden1, hidden2, head];
@@ -362,6 +413,7 @@ impl<'a> Evaluation<'a> {
                 let rows = layers[index - 1].rows();
                 self.inputs.resize(count * layer.stride(), 0);
                 activate(&self.outputs, rows, layer.stride(), &mut self.inputs);
+                note(index - 1, rows, &self.inputs);
             }
             self.outputs.resize(count * layer.rows(), 0);
             let kernel = self.prior.kernel;

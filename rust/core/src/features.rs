@@ -8,7 +8,7 @@ use crate::order::{REACH, Source, Tap};
 
 /// Fractional bits of the feature of a code that is a number: room for weights above 1/2, since a
 /// layer can only shift its sums to the right.
-const NUMBER_BITS: u32 = 3;
+pub(crate) const NUMBER_BITS: u32 = 3;
 
 /// Features of the codes of a tile, 0 where nothing is known and outside.
 ///

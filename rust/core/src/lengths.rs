@@ -1,9 +1,11 @@
-//! What codes and their neighbours on the number line would cost, where all others stay as they are.
+//! What codes and their neighbours on the number line would cost, where all others stay as they are,
+//! and what they would make the others cost.
 
 use rayon::prelude::*;
 
+use crate::adjoint::Field;
 use crate::codes::CodeGrid;
-use crate::context::ContextPrior;
+use crate::context::{ContextPrior, StepTrace};
 use crate::distribution::{Distribution, PRECISION};
 use crate::entropy::SymbolCoder;
 use crate::error::{Error, Result};
@@ -76,9 +78,17 @@ pub fn written_length(prior: &ContextPrior, mut codes: CodeGrid, quality: u8) ->
     Ok(sum.0)
 }
 
-/// For each code of a tile, `(height, width, variables)`, the lengths of one below it, of itself
-/// and of one above it in 2^-16 bit. The prior is one over numbers, and does not adapt.
-pub fn lengths(prior: &ContextPrior, codes: &CodeGrid, quality: u8) -> Result<Vec<[i32; 3]>> {
+/// What is known about the codes of a tile, `(height, width, variables)`.
+#[derive(Debug)]
+pub struct Lengths {
+    /// The lengths in 2^-16 bit of one below each code, of itself and of one above it.
+    pub around: Vec<[i32; 3]>,
+    /// What the lengths of all other codes change by with each code, in bits.
+    pub gradient: Field,
+}
+
+/// The lengths of a tile's codes by a prior over numbers, which does not adapt.
+pub fn lengths(prior: &ContextPrior, codes: &CodeGrid, quality: u8) -> Result<Lengths> {
     let [variables, height, width] = codes.shape();
     let features = prior.features(codes, None)?;
     let steps: Vec<_> = prior
@@ -87,31 +97,54 @@ pub fn lengths(prior: &ContextPrior, codes: &CodeGrid, quality: u8) -> Result<Ve
         .enumerate()
         .flat_map(|(index, slice)| (0..slice.steps.len()).map(move |step| (index, step)))
         .collect();
-    let of_step = |(index, step): (usize, usize)| {
-        let slice = &prior.slices()[index];
-        let (outputs, columns) = prior.head_outputs(&features, quality, (index, step))?;
-        let positions = slice.steps[step].pattern.positions(height, width);
-        let mut found = Vec::with_capacity(outputs.len() / 2);
-        for ((y, x), outputs) in positions.zip(outputs.chunks_exact(columns)) {
-            let (means, classes) = outputs.split_at(columns / 2);
-            for ((variable, &mean), &class) in slice.variables.clone().zip(means).zip(classes) {
-                let (logistic, code) = (Logistic::new(mean, class), codes.at(variable, y, x));
-                let around = [code - 1, code, code + 1].map(|code| length(&logistic, code));
-                let [below, own, above] = around;
-                found.push([below?, own?, above?]);
-            }
-        }
-        Ok((index, step, found))
+    let of_step = |place: (usize, usize)| {
+        let trace = prior.trace(&features, quality, place)?;
+        let (around, slopes) = of_step(prior, codes, place, &trace)?;
+        Ok((place, around, prior.step_gradient(place, &trace, slopes)?))
     };
-    let mut all = vec![[0; 3]; variables * height * width];
-    for (index, step, found) in steps.into_par_iter().map(of_step).collect::<Result<Vec<_>>>()? {
+    let mut around = vec![[0; 3]; variables * height * width];
+    let values = vec![0.0; around.len()];
+    let mut gradient = Field { height, width, channels: variables, values };
+    for ((index, step), found, inputs) in
+        steps.into_par_iter().map(of_step).collect::<Result<Vec<_>>>()?
+    {
         let slice = &prior.slices()[index];
         let positions = slice.steps[step].pattern.positions(height, width);
         for ((y, x), found) in positions.zip(found.chunks_exact(slice.variables.len())) {
-            all[(y * width + x) * variables..][slice.variables.clone()].copy_from_slice(found);
+            around[(y * width + x) * variables..][slice.variables.clone()].copy_from_slice(found);
+        }
+        prior.add_step_gradient((index, step), &inputs, &mut gradient);
+    }
+    Ok(Lengths { around, gradient })
+}
+
+/// The lengths around the codes of a step, and the slopes of their own lengths with each output.
+fn of_step(
+    prior: &ContextPrior,
+    codes: &CodeGrid,
+    (slice, step): (usize, usize),
+    trace: &StepTrace,
+) -> Result<(Vec<[i32; 3]>, Vec<f32>)> {
+    let [_, height, width] = codes.shape();
+    let slice = &prior.slices()[slice];
+    let mut around = Vec::with_capacity(trace.outputs.len() / 2);
+    let mut slopes = vec![0.0; trace.outputs.len()];
+    let positions = slice.steps[step].pattern.positions(height, width);
+    let vectors = trace.outputs.chunks_exact(trace.columns);
+    for ((y, x), (outputs, slopes)) in
+        positions.zip(vectors.zip(slopes.chunks_exact_mut(trace.columns)))
+    {
+        let (means, classes) = outputs.split_at(trace.columns / 2);
+        for (index, variable) in slice.variables.clone().enumerate() {
+            let logistic = Logistic::new(means[index], classes[index]);
+            let code = codes.at(variable, y, x);
+            let [below, own, above] =
+                [code - 1, code, code + 1].map(|code| length(&logistic, code));
+            around.push([below?, own?, above?]);
+            [slopes[index], slopes[means.len() + index]] = logistic.slopes(code);
         }
     }
-    Ok(all)
+    Ok((around, slopes))
 }
 
 #[cfg(test)]

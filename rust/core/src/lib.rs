@@ -11,6 +11,7 @@
 #![deny(unsafe_code)]
 
 pub mod adapt;
+pub mod adjoint;
 mod architecture;
 pub mod archive;
 pub mod batch;
@@ -20,6 +21,7 @@ pub mod coarse;
 pub mod codes;
 pub mod container;
 pub mod context;
+mod context_gradient;
 pub mod conv;
 pub mod distribution;
 pub mod entropy;

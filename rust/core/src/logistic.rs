@@ -4,6 +4,8 @@
 //! logistic mass of its unit cell. Cells within a window around the mean have an interval each,
 //! all others share one escape interval.
 
+use std::f64::consts::LN_2;
+
 use crate::distribution::{Distribution, Interval, TOTAL};
 use crate::entropy::SymbolCoder;
 use crate::error::{Error, Result};
@@ -75,6 +77,13 @@ const SCALE: [i64; CLASSES as usize] = {
     table
 };
 
+/// A logistic unit, and a mass of 1, as `f64` of the integers that stand for them.
+const UNIT: f64 = (1_u64 << 29) as f64;
+const MASS: f64 = (1_u64 << 32) as f64;
+
+/// Below this mass a value is coded otherwise, and the slopes of its length fall to 0.
+const LEAST_MASS: f64 = 1.0 / (1_u64 << 20) as f64;
+
 /// One discretised logistic distribution. Its symbols are offsets `-window..=window` from
 /// [`center`](Self::center), and `window + 1` for the escape.
 #[derive(Debug, Clone, Copy)]
@@ -127,6 +136,22 @@ impl Logistic {
         self.window
     }
 
+    /// What the length of a value in bits changes by with the mean, one unit of it, and with the scale,
+    /// one class. Only sums, products and quotients of `f64`, which are the same on every machine.
+    pub fn slopes(&self, value: i32) -> [f32; 2] {
+        let ends = [0, 1].map(|end| {
+            let position = self.position(value - self.center + end);
+            let below = sigmoid(position) as f64 / MASS;
+            (position as f64 / UNIT, below, below * (1.0 - below))
+        });
+        let [(left, below_left, density_left), (right, below_right, density_right)] = ends;
+        let mass = (below_right - below_left).max(LEAST_MASS);
+        let unit = self.inverse_scale as f64 / UNIT;
+        let of_mean = (density_right - density_left) * unit / (mass * LN_2);
+        let of_octave = (density_right * right - density_left * left) / mass;
+        [of_mean as f32, of_octave as f32 / 16.0]
+    }
+
     /// 2^32 times the logistic mass of the cells at least `distance >= 1` symbols from the centre.
     pub fn mass_from(&self, distance: i32) -> u64 {
         self.mass_below(1 - distance) + ((1 << 32) - self.mass_below(distance))
@@ -134,8 +159,12 @@ impl Logistic {
 
     /// 2^32 times the logistic mass below the cell of `offset`.
     fn mass_below(&self, offset: i32) -> u64 {
-        let position = i64::from(256 * offset - 128 - self.fraction);
-        sigmoid(position * self.inverse_scale)
+        sigmoid(self.position(offset))
+    }
+
+    /// The left end of the cell of `offset`, in 2^-29 logistic unit from the mean.
+    fn position(&self, offset: i32) -> i64 {
+        i64::from(256 * offset - 128 - self.fraction) * self.inverse_scale
     }
 
     /// Logistic mass below the cell of `offset`, in shared frequency units.

@@ -4,9 +4,9 @@
 //! `bits + weight * squared error`, over what its codes can reach. A pass runs the synthesis and the
 //! prior on the codes as they are, and prices every change of a code by one:
 //! ```text
-//! gradient of the error * change + damping * curvature of the error + change of the code's own length
+//! gradient * change + damping * curvature of the error + change of the code's own length
 //! ```
-//! Left out is what a change does to the lengths of later codes (measured: it gains nothing here).
+//! where the gradient is that of the error and of the lengths of all other codes.
 //! All changes with a negative price are made at once, though they interact. The next pass sees what
 //! came of them: where the own cost of a position has grown, its codes go back and its damping grows
 //! (as in Levenberg and Marquardt's method), elsewhere it falls. The codes of the cheapest pass
@@ -15,10 +15,11 @@
 
 use rayon::prelude::*;
 
+use crate::adjoint::Field;
 use crate::codes::{CodeGrid, Tile, tiles};
 use crate::error::Result;
-use crate::gradient::{Field, Trace};
-use crate::lengths::{LENGTH_BITS, NEVER, lengths, written_length};
+use crate::gradient::Trace;
+use crate::lengths::{LENGTH_BITS, Lengths, NEVER, lengths, written_length};
 use crate::model::Model;
 use crate::stream::TILE_LOG2;
 use crate::transform::{COLOURS, Transform, grow, shown};
@@ -27,11 +28,11 @@ use crate::transform::{COLOURS, Transform, grow, shown};
 const BIT: f64 = (1 << LENGTH_BITS) as f64;
 
 /// Passes of each effort.
-pub const PASSES: [u32; 3] = [0, 6, 16];
+pub const PASSES: [u32; 3] = [0, 8, 24];
 
 /// Damping at first: more than 1, because other changes are made beside it and the synthesis is
 /// not linear.
-const START: f64 = 1.5;
+const START: f64 = 1.8;
 
 /// Factors of the damping of a position whose cost has fallen, and of one whose cost has grown.
 const BETTER: f64 = 0.9;
@@ -85,7 +86,7 @@ struct Pass {
     /// What the cost changes by with each pixel of the region.
     slopes: Field,
     /// Of the codes of the core.
-    lengths: Vec<[i32; 3]>,
+    lengths: Lengths,
     /// The error's part of the cost.
     error: f64,
     /// For each position of the region: its error, and inside the core the lengths of its codes.
@@ -128,8 +129,8 @@ impl Window<'_> {
         let (mut lowest, mut best) = (start.cost(), first.clone());
         let gradient = self.gradient(&start)?;
         let damping = vec![START; self.core.height * self.core.width];
-        let Pass { lengths, costs, .. } = start;
-        let mut kept = Kept { codes, costs, lengths, gradient, damping };
+        let Pass { lengths: Lengths { around, .. }, costs, .. } = start;
+        let mut kept = Kept { codes, costs, lengths: around, gradient, damping };
         for number in 0..=passes {
             let last = number == passes; // only takes back what the one before has made worse
             let codes = if last { kept.codes.clone() } else { self.change(&kept, &curvature) };
@@ -186,7 +187,7 @@ impl Window<'_> {
             *damping *= BETTER;
             kept.costs[at] = pass.costs[at];
             let (from, to) = (index * variables, (index + 1) * variables);
-            kept.lengths[from..to].copy_from_slice(&pass.lengths[from..to]);
+            kept.lengths[from..to].copy_from_slice(&pass.lengths.around[from..to]);
             let (from, to) = (at * variables, (at + 1) * variables);
             kept.gradient.values[from..to].copy_from_slice(&gradient.values[from..to]);
             for variable in 0..variables {
@@ -202,7 +203,7 @@ impl Window<'_> {
         let lengths = lengths(&model.prior, &codes.tile(self.inner()), goal.quality)?;
         let mut costs: Vec<_> = errors.iter().map(|&error| error as f64 * goal.weight).collect();
         let error = costs.iter().sum();
-        let positions = self.positions().zip(lengths.chunks_exact(codes.shape()[0]));
+        let positions = self.positions().zip(lengths.around.chunks_exact(codes.shape()[0]));
         for ((y, x), lengths) in positions {
             let sum: i64 = lengths.iter().map(|&[_, own, _]| i64::from(own)).sum();
             costs[y * self.region.width + x] += sum as f64 / BIT;
@@ -210,8 +211,15 @@ impl Window<'_> {
         Ok(Pass { trace, slopes, lengths, error, costs })
     }
 
+    /// With regard to the codes of the region: of the error, and of the lengths of other codes.
     fn gradient(&self, pass: &Pass) -> Result<Field> {
-        self.transform.gradient(&pass.trace, &pass.slopes, self.goal.quality)
+        let mut gradient = self.transform.gradient(&pass.trace, &pass.slopes, self.goal.quality)?;
+        let Field { channels, values, .. } = &pass.lengths.gradient;
+        for ((y, x), found) in self.positions().zip(values.chunks_exact(*channels)) {
+            let sums = &mut gradient.values[(y * self.region.width + x) * channels..][..*channels];
+            sums.iter_mut().zip(found).for_each(|(sum, found)| *sum += found);
+        }
+        Ok(gradient)
     }
 
     /// The squared error of each position, and what the cost changes by with each pixel.
