@@ -91,12 +91,14 @@ pub struct Lengths {
 pub fn lengths(prior: &ContextPrior, codes: &CodeGrid, quality: u8) -> Result<Lengths> {
     let [variables, height, width] = codes.shape();
     let features = prior.features(codes, None)?;
-    let steps: Vec<_> = prior
-        .slices()
-        .iter()
-        .enumerate()
-        .flat_map(|(index, slice)| (0..slice.steps.len()).map(move |step| (index, step)))
-        .collect();
+    let slices = prior.slices().iter().enumerate();
+    let steps = slices.flat_map(|(index, slice)| {
+        let steps = slice.steps.iter().enumerate();
+        // narrow tiles have no position for some
+        let used = steps.filter(|(_, step)| step.pattern.positions(height, width).next().is_some());
+        used.map(move |(step, _)| (index, step))
+    });
+    let steps: Vec<_> = steps.collect();
     let of_step = |place: (usize, usize)| {
         let trace = prior.trace(&features, quality, place)?;
         let (around, slopes) = of_step(prior, codes, place, &trace)?;

@@ -248,3 +248,42 @@ impl Distribution for Logistic {
 fn between(left: u32, right: u32) -> Interval {
     Interval { left, width: right - left }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Against half the difference of the lengths on both sides, by the masses in 2^-32.
+    #[test]
+    fn slopes_are_those_of_lengths() {
+        let bits = |mean: i32, class: i32, value: i32| {
+            let logistic = Logistic::new(mean, class);
+            let offset = value - logistic.center;
+            let mass = logistic.mass_below(offset + 1) - logistic.mass_below(offset);
+            -(mass as f64 / MASS).log2()
+        };
+        for class in (56..200).step_by(9) {
+            for mean in (-700..700).step_by(61) {
+                for value in -6..7 {
+                    if bits(mean, class, value) > 18.0 {
+                        continue;
+                    }
+                    let of_mean =
+                        (bits(mean + 4, class, value) - bits(mean - 4, class, value)) / 8.0;
+                    let of_class =
+                        (bits(mean, class + 1, value) - bits(mean, class - 1, value)) / 2.0;
+                    let slopes = Logistic::new(mean, class).slopes(value).map(f64::from);
+                    for (found, expected) in slopes.into_iter().zip([of_mean, of_class]) {
+                        let allowed = 0.03 * expected.abs() + 0.002;
+                        assert!(
+                            (found - expected).abs() < allowed,
+                            "mean {mean}, class {class}, value {value}: {found}, {expected}"
+                        );
+                    }
+                }
+            }
+        }
+        let far = Logistic::new(0, 40).slopes(30_000);
+        assert!(far.into_iter().all(f32::is_finite));
+    }
+}

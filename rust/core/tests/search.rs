@@ -1,5 +1,5 @@
-//! The search for codes: its gradient is that of the synthesis, what it finds costs no more than what it starts from
-//! and is the same on every kernel and number of threads.
+//! The search for codes: its gradients are those of the synthesis and of the prior, what it finds costs no more than
+//! what it starts from and is the same on every kernel and number of threads.
 
 #![allow(missing_docs)]
 
@@ -10,8 +10,9 @@ use safetensors::Dtype;
 use serde_json::json;
 use std::sync::LazyLock;
 use tiny_model::{Parts, Random, Sizes, transform};
-use vqcodec_core::gradient::Field;
+use vqcodec_core::adjoint::Field;
 use vqcodec_core::kernels::Kernel;
+use vqcodec_core::lengths::lengths;
 use vqcodec_core::picture::{analyze, search, synthesize};
 use vqcodec_core::search::Goal;
 use vqcodec_core::stream::{Picture, cross_entropy, read_codes, write_file};
@@ -122,6 +123,79 @@ fn gradients_of_linear_networks_are_exact_but_for_rounding() {
 fn gradients_of_all_kinds_of_steps() {
     for quality in [0, 21, 32] {
         let [correlation, distance] = misfit(&slopes(&MODEL, quality));
+        assert!(correlation < 0.02 && distance < 0.04, "1 - r = {correlation}, {distance}");
+    }
+}
+
+/// A prior in which all hidden units are within their range, so that means and scales are linear in the codes.
+fn linear_prior() -> Model {
+    let mut random = Random(9);
+    let mut parts = parts(|_| {});
+    for (name, (_, shape, bytes)) in &mut parts.tensors {
+        if name.contains("hidden") && name.ends_with("weight") {
+            let columns = shape[1];
+            let diagonal = |index| if index / columns == index % columns { 127 } else { 0 };
+            bytes.iter_mut().enumerate().for_each(|(index, weight)| *weight = diagonal(index));
+        } else if name.ends_with("context.bias") {
+            let biases = bytes.as_chunks_mut().0.iter_mut();
+            biases.for_each(|bias| *bias = (16_000_i32 << 3).to_le_bytes());
+        } else if name.contains("hidden") && name.ends_with("bias") {
+            bytes.fill(0);
+        } else if name.ends_with("head.weight") {
+            // with sums of 0: what all units have in common changes nothing
+            for pair in bytes.as_chunks_mut::<2>().0 {
+                let weight = random.within(-30, 30) as i8;
+                *pair = [weight, -weight].map(|weight| weight as u8);
+            }
+        } else if name.ends_with("head.shift") {
+            let means = bytes.len() / 2;
+            bytes[..means].fill(6);
+            bytes[means..].fill(12);
+        } else if name.ends_with("head.bias") {
+            let rows = shape[1];
+            for (index, bias) in bytes.as_chunks_mut().0.iter_mut().enumerate() {
+                let class = if index % rows < rows / 2 { 0 } else { 176_i32 << 12 };
+                *bias = class.to_le_bytes();
+            }
+        }
+    }
+    Model::load(&parts.file()).unwrap()
+}
+
+/// Bits of all codes but one, with that one up and down: half the difference, beside the gradient.
+#[test]
+fn gradients_of_the_lengths_of_other_codes() {
+    const CHANGE: i32 = 8;
+    let (model, shape, mut random) = (linear_prior(), [5, 6, 7], Random(3));
+    let codes: Vec<_> = (0..shape.iter().product()).map(|_| random.within(-10, 10)).collect();
+    let [variables, height, width] = shape;
+    let positions = height * width;
+    let place = |index: usize| index % positions * variables + index / positions;
+    for quality in [0, 21] {
+        let found = |codes: &[i32]| {
+            let codes = CodeGrid::new(shape, codes.to_vec()).unwrap();
+            lengths(&model.prior, &codes, quality).unwrap()
+        };
+        let gradient = found(&codes).gradient;
+        assert_eq!(
+            [gradient.height, gradient.width, gradient.channels],
+            [height, width, variables]
+        );
+        let others = |index: usize, change: i32| -> f64 {
+            let mut changed = codes.clone();
+            changed[index] += change;
+            let around = found(&changed).around;
+            let all: i64 = around.iter().map(|&[_, own, _]| i64::from(own)).sum();
+            (all - i64::from(around[place(index)][1])) as f64 / 65536.0
+        };
+        let pairs: Vec<_> = (0..codes.len())
+            .map(|index| {
+                let sum = others(index, CHANGE) - others(index, -CHANGE);
+                let difference = sum / f64::from(2 * CHANGE);
+                (gradient.values[place(index)].into(), difference)
+            })
+            .collect();
+        let [correlation, distance] = misfit(&pairs);
         assert!(correlation < 0.02 && distance < 0.04, "1 - r = {correlation}, {distance}");
     }
 }
