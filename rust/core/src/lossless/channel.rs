@@ -135,7 +135,7 @@ impl Model {
     ) {
         let index = own.samples.index(x, y);
         let mut around = self.predictors.look(&own.samples, &earlier.samples, index);
-        let mut predictions = self.predictors.predict(&mut around, x, y);
+        let mut predictions = self.predictors.predict::<I>(&mut around, x, y);
         let nearby = self.history.near(x);
         let blend = nearby.blend(&predictions);
         let seen = (nearby, blend);
@@ -168,7 +168,7 @@ impl Model {
             max: self.max,
         };
         let known = own.samples.all()[index];
-        let sample = walk.code(coder, Experts::new(&experts, &errors, boundary), center, known);
+        let sample = walk.code::<I>(coder, Experts::new(&experts, &errors, boundary), center, known);
 
         own.samples.set(index, sample);
         let fine = sample << FRACTION_BITS;

@@ -3,6 +3,9 @@
 //! The sums of a weighted least-squares problem decay with every sample, and a few steps of
 //! coordinate descent a sample keep the weights near their solution. The sums are tracked, not an
 //! inverse, so errors cannot accumulate.
+//!
+//! A row of sums is read only when its weight is solved for, every [`ROUND`] samples. Until then
+//! samples wait, and the row takes them all at once, without leaving the registers in between.
 
 use super::instructions::Instructions;
 
@@ -24,44 +27,70 @@ pub const WEIGHT_BITS: u32 = 14;
 /// Largest magnitude of a weight: 3.
 const MAX_WEIGHT: i64 = 3 << WEIGHT_BITS;
 
-/// Two samples' features, 16 bits each: the second one's are the upper ones.
-pub type Pairs = Inputs;
+/// Weights that are solved for with each sample, one after the other.
+pub const DESCENTS: usize = 2;
 
-/// Two samples' features and what they should predict, times their importance, likewise.
-pub type Factors = [i32; INPUTS + 1];
+/// Samples after which all weights were solved for.
+const ROUND: usize = INPUTS / DESCENTS;
 
-/// A row for each input, and one for what is predicted.
-pub type Sums = [Inputs; INPUTS + 1];
+/// Pairs of samples that a row has not seen when its turn comes.
+pub const WAITING: usize = ROUND / 2;
+
+/// The rows of the weights that are solved for together.
+pub type Rows = [Inputs; DESCENTS];
+
+/// Two samples' features, 16 bits each (the second one's are the upper ones), and the same times
+/// their importance.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+pub struct Pair {
+    /// Features.
+    pub features: Inputs,
+    /// Features times importance.
+    pub factors: Inputs,
+}
+
+/// The latest pairs; the oldest one is at `oldest`, the next one follows it, and the first one the last.
+#[derive(Clone)]
+pub struct Waiting {
+    /// Pairs.
+    pub pairs: [Pair; WAITING],
+    /// Place of the oldest pair.
+    pub oldest: usize,
+}
 
 /// One least-squares problem.
 #[derive(Clone)]
-#[repr(align(64))]
+#[repr(C, align(64))]
 pub struct LeastSquares {
-    sums: Sums,
+    sums: [Rows; ROUND],
+    /// Sums of what is predicted: these wait for nothing.
+    targets: Inputs,
     weights: Inputs,
-    features: Inputs,
-    factors: Factors,
-    pending: bool,
+    waiting: Waiting,
+    /// The first sample of a pair, and what it should predict times its importance.
+    first: Option<(Pair, i32)>,
     next: usize,
 }
 
 impl LeastSquares {
     /// A problem without samples yet, and its weights.
     pub fn new(weights: Inputs) -> Self {
+        let nothing = Pair { features: [0; INPUTS], factors: [0; INPUTS] };
         Self {
-            sums: [[0; INPUTS]; INPUTS + 1],
+            sums: [[[0; INPUTS]; DESCENTS]; ROUND],
+            targets: [0; INPUTS],
             weights,
-            features: [0; INPUTS],
-            factors: [0; INPUTS + 1],
-            pending: false,
+            waiting: Waiting { pairs: [nothing; WAITING], oldest: 0 },
+            first: None,
             next: 0,
         }
     }
 
     /// The sum of weights times inputs, with [`WEIGHT_BITS`] of fraction.
     #[inline(always)]
-    pub fn predict(&self, inputs: &Inputs) -> i64 {
-        dot(&self.weights, inputs)
+    pub fn predict<I: Instructions>(&self, inputs: &Inputs) -> i64 {
+        I::dot(&self.weights, inputs)
     }
 
     /// Adds a sample: its features, what they should predict (both within [`MAX_FEATURE`]) and its
@@ -75,46 +104,67 @@ impl LeastSquares {
         importance: i32,
         memory: u32,
     ) {
-        let mut factors = [target * importance; INPUTS + 1];
-        for (factor, feature) in factors.iter_mut().zip(features) {
-            *factor = feature * importance;
+        let factors = features.map(|feature| feature * importance);
+        let target = target * importance;
+        match self.first.take() {
+            None => self.first = Some((Pair { features: *features, factors }, target)),
+            Some((first, first_target)) => {
+                let both = pairs(&first.features, features);
+                let target = pair(first_target, target);
+                accumulate(&mut self.targets, target, &both, memory - 1);
+                let waiting = &mut self.waiting;
+                waiting.pairs[waiting.oldest % WAITING] =
+                    Pair { features: both, factors: pairs(&first.factors, &factors) };
+                waiting.oldest = (waiting.oldest + 1) % WAITING;
+            }
         }
-        if self.pending {
-            let pairs = std::array::from_fn(|i| pair(self.features[i], features[i]));
-            let factors = std::array::from_fn(|i| pair(self.factors[i], factors[i]));
-            I::accumulate(&mut self.sums, &pairs, &factors, memory - 1);
-        } else {
-            (self.features, self.factors) = (*features, factors);
-        }
-        self.pending = !self.pending;
+        I::catch_up(&mut self.sums[self.next], DESCENTS * self.next, &self.waiting, memory - 1);
     }
 
-    /// Solves for the next weight, all others given; `ridge` is added to each input's own sum.
+    /// Solves for the next two weights in turn, all others given; `ridge` is added to each input's
+    /// own sum.
     #[inline(always)]
-    pub fn descend(&mut self, ridge: i32) {
-        let input = self.next;
-        let sums = &self.sums[input];
-        let explained = dot(sums, &self.weights);
-        let missing = (i64::from(self.sums[INPUTS][input]) << WEIGHT_BITS) - explained;
-        let step = missing / (i64::from(sums[input]) + i64::from(ridge));
-        let weight = (i64::from(self.weights[input]) + step).clamp(-MAX_WEIGHT, MAX_WEIGHT);
-        self.weights[input] = weight as i32;
-        self.next = (input + 1) % INPUTS;
+    pub fn descend<I: Instructions>(&mut self, ridge: i32) {
+        let inputs = [DESCENTS * self.next, DESCENTS * self.next + 1];
+        let rows = &self.sums[self.next];
+        // Both sums before the first weight moves, so that only one product waits for it.
+        let explained = [I::dot(&rows[0], &self.weights), I::dot(&rows[1], &self.weights)];
+        let solve = |row: usize, explained: i64| {
+            let input = inputs[row];
+            let missing = (i64::from(self.targets[input]) << WEIGHT_BITS) - explained;
+            let step = missing / (i64::from(rows[row][input]) + i64::from(ridge));
+            (i64::from(self.weights[input]) + step).clamp(-MAX_WEIGHT, MAX_WEIGHT)
+        };
+        let first = solve(0, explained[0]);
+        let moved = first - i64::from(self.weights[inputs[0]]);
+        let second = solve(1, explained[1] + i64::from(rows[1][inputs[0]]) * moved);
+        self.weights[inputs[0]] = first as i32;
+        self.weights[inputs[1]] = second as i32;
+        self.next = (self.next + 1) % ROUND;
     }
 }
 
-/// `sums[i][j] += factors[i] . features[j] - sums[i][j] / 2^decay`, where `.` is the sum of two
-/// products: the definition of [`Instructions::accumulate`].
+/// The rows from input `first` on take the waiting pairs, from the oldest on: the definition of
+/// [`Instructions::catch_up`].
 #[inline(always)]
-pub fn accumulate(sums: &mut Sums, features: &Pairs, factors: &Factors, decay: u32) {
-    let halves = |pair: i32| [i32::from(pair as i16), pair >> 16];
-    for (row, &factors) in sums.iter_mut().zip(factors) {
-        let factors = halves(factors);
-        for (sum, &pair) in row.iter_mut().zip(features) {
-            let pair = halves(pair);
-            let added = factors[0] * pair[0] + factors[1] * pair[1];
-            *sum = sum.wrapping_add(added).wrapping_sub(*sum >> decay);
+pub fn catch_up(rows: &mut Rows, first: usize, waiting: &Waiting, decay: u32) {
+    for place in 0..WAITING {
+        let pair = &waiting.pairs[(waiting.oldest + place) % WAITING];
+        for (row, &factors) in rows.iter_mut().zip(&pair.factors[first..]) {
+            accumulate(row, factors, &pair.features, decay);
         }
+    }
+}
+
+/// `row[j] += factors . features[j] - row[j] / 2^decay`, where `.` is the sum of two products.
+#[inline(always)]
+fn accumulate(row: &mut Inputs, factors: i32, features: &Inputs, decay: u32) {
+    let halves = |pair: i32| [i32::from(pair as i16), pair >> 16];
+    let factors = halves(factors);
+    for (sum, &pair) in row.iter_mut().zip(features) {
+        let pair = halves(pair);
+        let added = factors[0] * pair[0] + factors[1] * pair[1];
+        *sum = sum.wrapping_add(added).wrapping_sub(*sum >> decay);
     }
 }
 
@@ -125,6 +175,16 @@ fn pair(first: i32, second: i32) -> i32 {
 }
 
 #[inline(always)]
-fn dot(left: &Inputs, right: &Inputs) -> i64 {
+fn pairs(first: &Inputs, second: &Inputs) -> Inputs {
+    let mut pairs = *first;
+    for (first, &second) in pairs.iter_mut().zip(second) {
+        *first = pair(*first, second);
+    }
+    pairs
+}
+
+/// The sum of all products.
+#[inline(always)]
+pub fn dot(left: &Inputs, right: &Inputs) -> i64 {
     left.iter().zip(right).map(|(&left, &right)| i64::from(left) * i64::from(right)).sum()
 }

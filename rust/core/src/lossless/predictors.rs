@@ -54,9 +54,6 @@ const _: () = assert!(SLOW_MEMORY + IMPORTANCE_BITS <= SUM_BITS);
 /// Bits of the largest importance of a sample.
 pub const IMPORTANCE_BITS: u32 = 5;
 
-/// Steps of coordinate descent for each sample.
-const DESCENTS: usize = 2;
-
 /// Base-2 logarithm of the samples of a row that share a local problem.
 const SEGMENT_BITS: usize = 5;
 
@@ -130,14 +127,18 @@ impl Predictors {
 
     /// All predictions, within the range.
     #[inline(always)]
-    pub fn predict(&self, around: &mut Neighbourhood, x: usize, y: usize) -> Predictions {
+    pub fn predict<I: Instructions>(
+        &self,
+        around: &mut Neighbourhood,
+        x: usize,
+        y: usize,
+    ) -> Predictions {
         let inputs = &around.inputs;
         let squares = |problem: &LeastSquares| {
-            let sum = problem.predict(inputs) >> (WEIGHT_BITS - FRACTION_BITS);
+            let sum = problem.predict::<I>(inputs) >> (WEIGHT_BITS - FRACTION_BITS);
             sum as i32 + (around.mean << FRACTION_BITS)
         };
-        around.sign =
-            inputs.iter().zip(&self.signs).map(|(&i, &w)| i64::from(i) * i64::from(w)).sum();
+        around.sign = I::dot(inputs, &self.signs);
         let [w, n, nw, ..] = around.near;
         let [sw, sn, snw] = around.steps;
         let (w, n, nw) = (w + sw, n + sn, nw + snw);
@@ -173,12 +174,9 @@ impl Predictors {
         slow.learn::<I>(&features, target, importance, SLOW_MEMORY);
         local.learn::<I>(&features, target, importance, LOCAL_MEMORY);
         self.fast.learn::<I>(&features, target, importance, FAST_MEMORY);
-        for _ in 0..DESCENTS {
-            // Side by side, since each one alone is a chain of dependent instructions.
-            slow.descend(SLOW_RIDGE);
-            local.descend(LOCAL_RIDGE);
-            self.fast.descend(FAST_RIDGE);
-        }
+        slow.descend::<I>(SLOW_RIDGE);
+        local.descend::<I>(LOCAL_RIDGE);
+        self.fast.descend::<I>(FAST_RIDGE);
         let missing = (i64::from(sample - around.mean) << WEIGHT_BITS) - around.sign;
         let step = (missing >> (WEIGHT_BITS - 2)).clamp(-32, 32) as i32;
         for (weight, feature) in self.signs.iter_mut().zip(features) {

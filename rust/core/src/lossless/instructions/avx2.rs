@@ -1,0 +1,121 @@
+//! AVX2: eight numbers in a register.
+
+use std::arch::x86_64::*;
+
+use super::{Channel, Coder, Earlier, Inputs, Instructions, Logits, Model, Rows, SETS, Waiting};
+use crate::lossless::least_squares::WAITING;
+use crate::lossless::mixer::{DROPPED_BITS, LARGEST, RATE_BITS};
+
+#[target_feature(enable = "avx2")]
+pub fn code(model: &mut Model, own: &mut Channel, earlier: &Earlier, coder: &mut impl Coder) {
+    model.code::<Avx2>(own, earlier, coder);
+}
+
+pub struct Avx2;
+
+// SAFETY, of all blocks: this type is only used where the processor has AVX2.
+impl Instructions for Avx2 {
+    #[inline(always)]
+    fn catch_up(rows: &mut Rows, first: usize, waiting: &Waiting, decay: u32) {
+        // SAFETY: this type is only used where the processor has AVX2.
+        unsafe { catch_up(rows, first, waiting, decay) }
+    }
+
+    #[inline(always)]
+    fn dot(left: &Inputs, right: &Inputs) -> i64 {
+        // SAFETY: as above.
+        unsafe { dot(left, right) }
+    }
+
+    #[inline(always)]
+    fn mix(weights: [&Logits; SETS], logits: &Logits) -> i32 {
+        // SAFETY: as above.
+        unsafe { mix(weights, logits) }
+    }
+
+    #[inline(always)]
+    fn adapt(weights: &mut Logits, logits: &Logits, factor: i32) {
+        // SAFETY: as above.
+        unsafe { adapt(weights, logits, factor) }
+    }
+}
+
+#[target_feature(enable = "avx2")]
+fn catch_up(rows: &mut Rows, first: usize, waiting: &Waiting, decay: u32) {
+    let decay = _mm_cvtsi32_si128(decay as i32);
+    for (input, row) in rows.iter_mut().enumerate() {
+        let mut sums = [load(row, 0), load(row, 1), load(row, 2), load(row, 3)];
+        for place in 0..WAITING {
+            let pair = &waiting.pairs[(waiting.oldest + place) % WAITING];
+            let factors = _mm256_set1_epi32(pair.factors[first + input]);
+            for (part, sum) in sums.iter_mut().enumerate() {
+                let kept = _mm256_sub_epi32(*sum, _mm256_sra_epi32(*sum, decay));
+                let added = _mm256_madd_epi16(load(&pair.features, part), factors);
+                *sum = _mm256_add_epi32(kept, added);
+            }
+        }
+        for (part, sum) in sums.into_iter().enumerate() {
+            store(row, part, sum);
+        }
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn dot(left: &Inputs, right: &Inputs) -> i64 {
+    let mut sum = _mm256_setzero_si256();
+    for part in 0..left.len() / 8 {
+        let (left, right) = (load(left, part), load(right, part));
+        let even = _mm256_mul_epi32(left, right);
+        let odd = _mm256_mul_epi32(_mm256_srli_epi64(left, 32), _mm256_srli_epi64(right, 32));
+        sum = _mm256_add_epi64(sum, _mm256_add_epi64(even, odd));
+    }
+    let half = _mm_add_epi64(_mm256_castsi256_si128(sum), _mm256_extracti128_si256(sum, 1));
+    _mm_cvtsi128_si64(_mm_add_epi64(half, _mm_unpackhi_epi64(half, half)))
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn mix([a, b, c, d]: [&Logits; SETS], logits: &Logits) -> i32 {
+    let product = |part| {
+        let first = _mm256_add_epi32(load(a, part), load(b, part));
+        let second = _mm256_add_epi32(load(c, part), load(d, part));
+        let weights = _mm256_add_epi32(first, second);
+        let product = _mm256_mullo_epi32(weights, load(logits, part));
+        _mm256_srai_epi32(product, DROPPED_BITS as i32)
+    };
+    let sum = _mm256_add_epi32(product(0), product(1));
+    let half = _mm_add_epi32(_mm256_castsi256_si128(sum), _mm256_extracti128_si256(sum, 1));
+    let pair = _mm_add_epi32(half, _mm_unpackhi_epi64(half, half));
+    _mm_cvtsi128_si32(_mm_add_epi32(pair, _mm_shuffle_epi32(pair, 1)))
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn adapt(weights: &mut Logits, logits: &Logits, factor: i32) {
+    let (factor, half) = (_mm256_set1_epi32(factor), _mm256_set1_epi32(1 << (RATE_BITS - 1)));
+    let (most, least) = (_mm256_set1_epi32(LARGEST), _mm256_set1_epi32(-LARGEST));
+    for part in 0..2 {
+        let product = _mm256_mullo_epi32(load(logits, part), factor);
+        let step = _mm256_srai_epi32(_mm256_add_epi32(product, half), RATE_BITS as i32);
+        let moved = _mm256_add_epi32(load(weights, part), step);
+        store(weights, part, _mm256_max_epi32(_mm256_min_epi32(moved, most), least));
+    }
+}
+
+/// Eight numbers, the `part`-th ones.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn load<const N: usize>(numbers: &[i32; N], part: usize) -> __m256i {
+    let (parts, _) = numbers.as_chunks::<8>();
+    // SAFETY: a part fills a register.
+    unsafe { _mm256_loadu_si256(parts[part].as_ptr().cast()) }
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn store<const N: usize>(numbers: &mut [i32; N], part: usize, values: __m256i) {
+    let (parts, _) = numbers.as_chunks_mut::<8>();
+    // SAFETY: a part fills a register.
+    unsafe { _mm256_storeu_si256(parts[part].as_mut_ptr().cast(), values) }
+}

@@ -1,0 +1,164 @@
+//! The instruction sets that the model is compiled for: the same safe code for each of them, and
+//! by hand only what compilers do not vectorise.
+#![allow(unsafe_code)]
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+
+use super::binary::Coder;
+use super::channel::{Channel, Model};
+use super::contexts::Earlier;
+use super::least_squares::{self, Inputs, Rows, Waiting};
+use super::mixer::{self, Logits, SETS};
+use crate::kernels::Kernel;
+
+/// What is written by hand; the definitions serve where it is not.
+pub trait Instructions {
+    /// See [`least_squares::catch_up`].
+    #[inline(always)]
+    fn catch_up(rows: &mut Rows, first: usize, waiting: &Waiting, decay: u32) {
+        least_squares::catch_up(rows, first, waiting, decay);
+    }
+
+    /// See [`least_squares::dot`].
+    #[inline(always)]
+    fn dot(left: &Inputs, right: &Inputs) -> i64 {
+        least_squares::dot(left, right)
+    }
+
+    /// See [`mixer::mix`].
+    #[inline(always)]
+    fn mix(weights: [&Logits; SETS], logits: &Logits) -> i32 {
+        mixer::mix(weights, logits)
+    }
+
+    /// See [`mixer::adapt`].
+    #[inline(always)]
+    fn adapt(weights: &mut Logits, logits: &Logits, factor: i32) {
+        mixer::adapt(weights, logits, factor);
+    }
+}
+
+/// Nothing beyond the baseline.
+pub struct Scalar;
+
+impl Instructions for Scalar {}
+
+/// Codes a channel with the instructions that a kernel's name stands for.
+pub fn code(
+    kernel: Kernel,
+    model: &mut Model,
+    own: &mut Channel,
+    earlier: &Earlier,
+    coder: &mut impl Coder,
+) {
+    match kernel.name() {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: there is a kernel of that name only where the processor has these features.
+        "avx512" => unsafe { avx512::code(model, own, earlier, coder) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: as above.
+        "avx2" => unsafe { avx2::code(model, own, earlier, coder) },
+        _ => model.code::<Scalar>(own, earlier, coder),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lossless::least_squares::{DESCENTS, INPUTS, Pair, WAITING};
+    use proptest::prelude::*;
+
+    /// Compares twins of what is written by hand, one with the definitions.
+    trait Compare {
+        fn with<I: Instructions>(&self) -> Vec<i64>;
+
+        fn check(&self) {
+            let expected = self.with::<Scalar>();
+            #[cfg(target_arch = "x86_64")]
+            for kernel in Kernel::available() {
+                let found = match kernel.name() {
+                    "avx512" => self.with::<avx512::Avx512>(),
+                    "avx2" => self.with::<avx2::Avx2>(),
+                    _ => continue,
+                };
+                assert_eq!(found, expected, "{}", kernel.name());
+            }
+        }
+    }
+
+    struct CatchUp(Rows, usize, Waiting, u32);
+
+    impl Compare for CatchUp {
+        fn with<I: Instructions>(&self) -> Vec<i64> {
+            let mut rows = self.0;
+            I::catch_up(&mut rows, self.1, &self.2, self.3);
+            rows.as_flattened().iter().map(|&sum| sum.into()).collect()
+        }
+    }
+
+    struct Dot(Inputs, Inputs);
+
+    impl Compare for Dot {
+        fn with<I: Instructions>(&self) -> Vec<i64> {
+            vec![I::dot(&self.0, &self.1)]
+        }
+    }
+
+    struct Mix([Logits; SETS], Logits, i32);
+
+    impl Compare for Mix {
+        fn with<I: Instructions>(&self) -> Vec<i64> {
+            let mut weights = self.0[0];
+            I::adapt(&mut weights, &self.1, self.2);
+            let mixed = I::mix(self.0.each_ref(), &self.1);
+            weights.into_iter().chain([mixed]).map(i64::from).collect()
+        }
+    }
+
+    fn numbers<const N: usize>(magnitude: i32) -> impl Strategy<Value = [i32; N]> {
+        let number = prop_oneof![-magnitude..=magnitude, Just(magnitude), Just(-magnitude)];
+        prop::collection::vec(number, N).prop_map(|all| std::array::from_fn(|i| all[i]))
+    }
+
+    proptest! {
+        #[test]
+        fn rows_catch_up_equally(
+            sums in numbers::<{ DESCENTS * INPUTS }>(i32::MAX),
+            features in numbers::<{ 2 * WAITING * INPUTS }>(255),
+            factors in numbers::<{ 2 * WAITING * INPUTS }>(8160),
+            oldest in 0..WAITING,
+            next in 0..INPUTS / DESCENTS,
+            decay in 1..15_u32,
+        ) {
+            let pairs = |all: &[i32], place: usize| std::array::from_fn(|i| {
+                let i = 2 * (place * INPUTS + i);
+                all[i] << 16 | all[i + 1] & 0xffff
+            });
+            let pairs = std::array::from_fn(|place| {
+                Pair { features: pairs(&features, place), factors: pairs(&factors, place) }
+            });
+            let rows = std::array::from_fn(|i| std::array::from_fn(|j| sums[i * INPUTS + j]));
+            CatchUp(rows, DESCENTS * next, Waiting { pairs, oldest }, decay).check();
+        }
+
+        #[test]
+        fn products_are_equal(left in numbers(i32::MAX), right in numbers(3 << 14)) {
+            Dot(left, right).check();
+        }
+
+        #[test]
+        fn mixers_are_equal(
+            a in numbers(1 << 17),
+            b in numbers(1 << 17),
+            c in numbers(1 << 17),
+            d in numbers(1 << 17),
+            logits in numbers(3071),
+            factor in -14336..=14336_i32,
+        ) {
+            Mix([a, b, c, d], logits, factor).check();
+        }
+    }
+}
