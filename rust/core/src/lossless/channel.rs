@@ -107,12 +107,12 @@ impl Model {
         coder: &mut impl Coder,
         (x, y): (usize, usize),
     ) {
-        let Some(guesses) = &mut self.guesses else {
-            return self.code_sample::<I>(own, earlier, coder, (x, y));
-        };
         let index = own.samples.index(x, y);
-        let surroundings = guesses.look(&own.samples, &earlier.samples, index);
-        match guesses.code(coder, surroundings, own.samples.all()[index]) {
+        let guessed = self.guesses.as_mut().and_then(|guesses| {
+            guesses.look(&own.samples, &earlier.samples, index);
+            guesses.code(coder, own.samples.all()[index])
+        });
+        match guessed {
             Some(sample) => {
                 own.samples.set(index, sample);
                 own.residuals.set(index, 0);
@@ -121,7 +121,7 @@ impl Model {
             None => self.code_sample::<I>(own, earlier, coder, (x, y)),
         }
         if let Some(guesses) = &mut self.guesses {
-            guesses.learn(surroundings, own.samples.all()[index]);
+            guesses.learn(own.samples.all()[index]);
         }
     }
 

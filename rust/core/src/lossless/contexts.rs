@@ -155,5 +155,5 @@ pub fn exact(around: &Neighbourhood, earlier: &[Plane], index: usize) -> [(u32, 
 #[inline(always)]
 pub fn counted(relative: [u32; RELATIVE], exact: [(u32, i32); EXACT], step: i32) -> Contexts {
     let step = step.min(7) as u32;
-    Contexts { relative: relative.map(|context| context * 8 + step), exact }
+    Contexts::new(relative.map(|context| context * 8 + step), exact)
 }

@@ -25,7 +25,7 @@ const EXACT_BITS: u32 = 12;
 /// Samples after which a counter adapts no slower any more.
 const LIMIT: usize = 80;
 
-/// Probability in the upper 22 bits, number of decisions seen in the lower 10.
+/// Probability in the upper 22 bits, number of decisions seen, up to [`LIMIT`], in the lower 10.
 type Counter = u32;
 
 const COUNT_BITS: u32 = 10;
@@ -36,9 +36,12 @@ const PROBABILITY_BITS: u32 = 22;
 #[repr(align(64))]
 struct Line([Counter; 16]);
 
+/// Room for a number for each count.
+const COUNTS: usize = (LIMIT + 1).next_power_of_two();
+
 /// `2^16 / (n + 3/2)`: how far a counter moves after `n` decisions.
-static RATES: [u16; LIMIT + 1] = {
-    let mut rates = [0; LIMIT + 1];
+static RATES: [u16; COUNTS] = {
+    let mut rates = [0; COUNTS];
     let mut count = 0;
     while count <= LIMIT {
         rates[count] = ((2 << 16) / (2 * count as u32 + 3)) as u16;
@@ -48,8 +51,8 @@ static RATES: [u16; LIMIT + 1] = {
 };
 
 /// `2^8 n / (n + 3)`: how much a counter that has seen `n` decisions is listened to.
-static TRUST: [u8; LIMIT + 1] = {
-    let mut trust = [0; LIMIT + 1];
+static TRUST: [u8; COUNTS] = {
+    let mut trust = [0; COUNTS];
     let mut count = 0;
     while count <= LIMIT {
         trust[count] = (256 * count / (count + 3)) as u8;
@@ -60,10 +63,27 @@ static TRUST: [u8; LIMIT + 1] = {
 
 /// The contexts of a sample.
 pub struct Contexts {
-    /// Of the first kind.
-    pub relative: [u32; RELATIVE],
-    /// Of the second kind, and the value that decisions are relative to.
-    pub exact: [(u32, i32); EXACT],
+    /// What the lines of all contexts are found by, before that of a decision is added.
+    keys: [u32; CONTEXTS],
+    /// The values that decisions are relative to, for the second kind.
+    values: [i32; EXACT],
+}
+
+impl Contexts {
+    /// Contexts of the first kind, and those of the second kind with the value that decisions are
+    /// relative to.
+    #[inline(always)]
+    pub fn new(relative: [u32; RELATIVE], exact: [(u32, i32); EXACT]) -> Self {
+        let mut contexts = Self { keys: [0; CONTEXTS], values: [0; EXACT] };
+        for (i, context) in relative.into_iter().enumerate() {
+            contexts.keys[i] = context.wrapping_mul(2);
+        }
+        for (i, (context, value)) in exact.into_iter().enumerate() {
+            contexts.keys[RELATIVE + i] = context.wrapping_mul(0x2545_f491);
+            contexts.values[i] = value;
+        }
+        contexts
+    }
 }
 
 /// A decision of the walk.
@@ -79,8 +99,12 @@ pub struct Node {
     pub kind: u32,
 }
 
-/// Where the counters of a decision are: line and place.
-type Places = [(usize, usize); CONTEXTS];
+/// The counters of a decision, and where they are: line and place.
+pub struct Found {
+    counters: [Counter; CONTEXTS],
+    lines: [u32; CONTEXTS],
+    places: [u32; CONTEXTS],
+}
 
 /// One table of counters for each context of a sample.
 pub struct Counters {
@@ -90,13 +114,6 @@ pub struct Counters {
 const RELATIVE_LINES: usize = RELATIVE << RELATIVE_BITS;
 const LINES: usize = RELATIVE_LINES + (EXACT << EXACT_BITS);
 
-/// `bits` bits of a hash.
-#[inline(always)]
-fn hash(value: u32, bits: u32) -> usize {
-    let mixed = value.wrapping_mul(0x9e37_79b1);
-    ((mixed ^ mixed >> 15).wrapping_mul(0x85eb_ca6b) >> (32 - bits)) as usize
-}
-
 impl Counters {
     /// Counters that have seen nothing.
     pub fn new() -> Self {
@@ -105,44 +122,76 @@ impl Counters {
 
     /// Finds the counters of a decision.
     #[inline(always)]
-    pub fn find(&self, contexts: &Contexts, node: Node) -> Places {
-        std::array::from_fn(|i| {
-            if i < RELATIVE {
-                let context = contexts.relative[i].wrapping_mul(2) + (node.place >> 4) as u32;
-                ((i << RELATIVE_BITS) + hash(context, RELATIVE_BITS), node.place % 16)
-            } else {
-                let (context, base) = contexts.exact[i - RELATIVE];
-                let value = node.value - base;
-                let context = context.wrapping_mul(0x2545_f491);
-                let context =
-                    context.wrapping_add(((value >> 2) as u32).wrapping_mul(32) + node.step as u32);
-                let line = ((i - RELATIVE) << EXACT_BITS) + hash(context, EXACT_BITS);
-                (RELATIVE_LINES + line, (value & 3) as usize * 4 + node.kind as usize)
-            }
-        })
-    }
-
-    /// What the counters of a decision say, in logits.
-    #[inline(always)]
-    pub fn logits(&self, places: &Places) -> [i32; CONTEXTS] {
-        places.map(|(line, place)| {
-            let counter = self.lines[line].0[place % 16];
-            let trust = TRUST[(counter as usize % (1 << COUNT_BITS)).min(LIMIT)];
-            (stretch(counter >> 16) * i32::from(trust)) >> 8
-        })
+    pub fn find(&self, contexts: &Contexts, node: Node) -> Found {
+        let mut keys = contexts.keys;
+        let mut places = [node.place as u32 % 16; CONTEXTS];
+        for key in &mut keys[..RELATIVE] {
+            *key = key.wrapping_add(node.place as u32 >> 4);
+        }
+        for i in 0..EXACT {
+            let value = node.value - contexts.values[i];
+            let key = ((value >> 2) as u32).wrapping_mul(32) + node.step as u32;
+            keys[RELATIVE + i] = keys[RELATIVE + i].wrapping_add(key);
+            places[RELATIVE + i] = (value & 3) as u32 * 4 + node.kind;
+        }
+        let lines = lines(&keys);
+        let mut counters = [0; CONTEXTS];
+        for i in 0..CONTEXTS {
+            counters[i] = self.lines[lines[i] as usize].0[places[i] as usize % 16];
+        }
+        Found { counters, lines, places }
     }
 
     /// Counts a decision; counters that have seen none start from its probability in 1/2^16.
     #[inline(always)]
-    pub fn learn(&mut self, places: &Places, decision: bool, probability: u32) {
+    pub fn learn(&mut self, found: &Found, decision: bool, probability: u32) {
         let target = if decision { (1 << PROBABILITY_BITS) - 1 } else { 0 };
-        for &(line, place) in places {
-            let counter = &mut self.lines[line].0[place % 16];
-            let count = (*counter as usize % (1 << COUNT_BITS)).min(LIMIT);
-            let known = if count == 0 { probability << 6 } else { *counter >> COUNT_BITS };
-            let missing = i64::from(target - known as i32);
-            let moved = known as i32 + ((missing * i64::from(RATES[count])) >> 16) as i32;
-            *counter = (moved as u32) << COUNT_BITS | (count + 1).min(LIMIT) as u32;
+        let counted = count(&found.counters, target, probability << 6);
+        for i in 0..CONTEXTS {
+            self.lines[found.lines[i] as usize].0[found.places[i] as usize % 16] = counted[i];
         }
     }
+}
+
+impl Found {
+    /// What the counters say, in logits.
+    #[inline(always)]
+    pub fn logits(&self, logits: &mut [i32; CONTEXTS]) {
+        for (logit, &counter) in logits.iter_mut().zip(&self.counters) {
+            let trust = TRUST[counter as usize % COUNTS];
+            *logit = (stretch(counter >> 16) * i32::from(trust)) >> 8;
+        }
+    }
+}
+
+/// The lines that keys stand for: hashes.
+#[inline(always)]
+fn lines(keys: &[u32; CONTEXTS]) -> [u32; CONTEXTS] {
+    let mut lines = *keys;
+    for (i, line) in lines.iter_mut().enumerate() {
+        let (first, bits) = if i < RELATIVE {
+            (i << RELATIVE_BITS, RELATIVE_BITS)
+        } else {
+            (RELATIVE_LINES + ((i - RELATIVE) << EXACT_BITS), EXACT_BITS)
+        };
+        let mixed = line.wrapping_mul(0x9e37_79b1);
+        let hash = (mixed ^ mixed >> 15).wrapping_mul(0x85eb_ca6b);
+        *line = first as u32 + (hash >> (32 - bits));
+    }
+    lines
+}
+
+/// Counters after a decision: probabilities moved towards `target`, new ones from `start`.
+#[inline(always)]
+fn count(counters: &[Counter; CONTEXTS], target: i32, start: u32) -> [Counter; CONTEXTS] {
+    let mut counted = *counters;
+    for counter in &mut counted {
+        let count = *counter % COUNTS as u32;
+        let known = if count == 0 { start } else { *counter >> COUNT_BITS } as i32;
+        // The missing part has 23 bits: in two parts, so that 32 bits are enough for products.
+        let (missing, rate) = (target - known, i32::from(RATES[count as usize]));
+        let moved = ((missing >> 8) * rate + (((missing & 255) * rate) >> 8)) >> 8;
+        *counter = ((known + moved) as u32) << COUNT_BITS | (count + 1).min(LIMIT as u32);
+    }
+    counted
 }

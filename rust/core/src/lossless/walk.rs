@@ -119,10 +119,11 @@ impl Walk<'_> {
         node: Node,
         truth: bool,
     ) -> bool {
-        let places = self.counters.find(&self.contexts, node);
+        let found = self.counters.find(&self.contexts, node);
         let mut logits: Logits = [0; SOURCES];
-        logits[..EXPERTS].copy_from_slice(&experts);
-        logits[EXPERTS..].copy_from_slice(&self.counters.logits(&places));
+        let (halves, _) = logits.as_chunks_mut();
+        halves[0] = experts;
+        found.logits(&mut halves[1]);
         let place = node.place % PLACES;
         let step = self.step.min(STEPS as i32 - 1) as usize;
         let selection = [
@@ -135,7 +136,7 @@ impl Walk<'_> {
         let probability = squash(logit);
         let decision = coder.code(probability, truth);
         self.mixer.learn::<I>(&logits, &selection, logit, decision);
-        self.counters.learn(&places, decision, probability);
+        self.counters.learn(&found, decision, probability);
         decision
     }
 }
