@@ -150,10 +150,12 @@ impl Model {
         let experts = [slow, local, fast, signs, median, both[0], both[1], corrected];
 
         let scales = situation.scales();
-        let errors: Each = std::array::from_fn(|expert| {
-            let scale = scales[usize::from(SECOND_SCALE[expert])];
-            self.errors[scale].means[expert] >> (ERROR_BITS - EXPERT_ERROR_BITS)
-        });
+        let [first, second] = scales.map(|scale| &self.errors[scale].means);
+        let mut errors = [0; EXPERTS];
+        for (i, error) in errors.iter_mut().enumerate() {
+            let mean = if SECOND_SCALE[i] { second[i] } else { first[i] };
+            *error = mean >> (ERROR_BITS - EXPERT_ERROR_BITS);
+        }
         let step = (octaves(errors[EXPERTS - 1] as u32) as i32 / 16 - 9).max(0);
         let center = ((corrected >> FRACTION_BITS) + 1).min(self.max);
         let boundary = (center << FRACTION_BITS) - (1 << (FRACTION_BITS - 1));

@@ -30,13 +30,20 @@ impl History {
         let (w, ww) = (&current[x + BORDER - 1], &current[x + BORDER - 2]);
         let (nw, n, ne) = (&above[x + BORDER - 1], &above[x + BORDER], &above[x + BORDER + 1]);
         let nn = &higher[x + BORDER];
-        Nearby(std::array::from_fn(|i| 2 * (w[i] + n[i]) + nw[i] + ne[i] + ww[i] + nn[i]))
+        let mut nearby = [0; 8];
+        for (i, sum) in nearby.iter_mut().enumerate() {
+            *sum = 2 * (w[i] + n[i]) + nw[i] + ne[i] + ww[i] + nn[i];
+        }
+        Nearby(nearby)
     }
 
     /// Records the errors of `sample`'s predictions and their blend (all with the same fraction).
     #[inline(always)]
     pub fn record(&mut self, x: usize, predictions: &Predictions, sample: i32) {
-        self.rows[0][x + BORDER] = predictions.map(|prediction| (sample - prediction).abs());
+        let errors = &mut self.rows[0][x + BORDER];
+        for (error, prediction) in errors.iter_mut().zip(predictions) {
+            *error = (sample - prediction).abs();
+        }
     }
 
     /// Records that a sample was known without predictions.

@@ -104,7 +104,10 @@ impl LeastSquares {
         importance: i32,
         memory: u32,
     ) {
-        let factors = features.map(|feature| feature * importance);
+        let mut factors = *features;
+        for factor in &mut factors {
+            *factor *= importance;
+        }
         let target = target * importance;
         match self.first.take() {
             None => self.first = Some((Pair { features: *features, factors }, target)),
@@ -138,8 +141,7 @@ impl LeastSquares {
         let first = solve(0, explained[0]);
         let moved = first - i64::from(self.weights[inputs[0]]);
         let second = solve(1, explained[1] + i64::from(rows[1][inputs[0]]) * moved);
-        self.weights[inputs[0]] = first as i32;
-        self.weights[inputs[1]] = second as i32;
+        I::set(&mut self.weights, self.next, [first as i32, second as i32]);
         self.next = (self.next + 1) % ROUND;
     }
 }
@@ -166,6 +168,13 @@ fn accumulate(row: &mut Inputs, factors: i32, features: &Inputs, decay: u32) {
         let added = factors[0] * pair[0] + factors[1] * pair[1];
         *sum = sum.wrapping_add(added).wrapping_sub(*sum >> decay);
     }
+}
+
+/// Sets the `place`-th pair of numbers: the definition of [`Instructions::set`].
+#[inline(always)]
+pub fn set(inputs: &mut Inputs, place: usize, pair: [i32; 2]) {
+    let (pairs, _) = inputs.as_chunks_mut();
+    pairs[place] = pair;
 }
 
 /// Two numbers of 16 bits as one.

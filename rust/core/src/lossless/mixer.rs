@@ -4,7 +4,7 @@
 //! All of them follow the same error.
 
 use super::instructions::Instructions;
-use super::tables::{MAX_LOGIT, squash};
+use super::tables::MAX_LOGIT;
 
 /// Sources of log-odds.
 pub const SOURCES: usize = 16;
@@ -64,16 +64,16 @@ impl Mixer {
         (sum >> (WEIGHT_BITS - DROPPED_BITS)).clamp(-MAX_LOGIT, MAX_LOGIT)
     }
 
-    /// Moves the weights of a decision of which `logit` was what they gave.
+    /// Moves the weights of a decision that they gave this probability in 1/2^16.
     #[inline(always)]
     pub fn learn<I: Instructions>(
         &mut self,
         logits: &Logits,
         selection: &Selection,
-        logit: i32,
+        probability: u32,
         decision: bool,
     ) {
-        let error = (i32::from(decision) << 16) - squash(logit) as i32;
+        let error = (i32::from(decision) << 16) - probability as i32;
         for (set, &place) in self.sets.iter_mut().zip(selection) {
             let weights = &mut set[place];
             let factor = (error * (weights.rate >> 8)) >> 10;

@@ -3,7 +3,7 @@
 use super::experts::FRACTION_BITS;
 use super::instructions::Instructions;
 use super::least_squares::{INPUTS, Inputs, LeastSquares, MAX_FEATURE, SUM_BITS, WEIGHT_BITS};
-use super::planes::Plane;
+use super::planes::{BORDER, MARGIN, Plane};
 
 /// Number of predictions.
 pub const PREDICTIONS: usize = 6;
@@ -13,6 +13,9 @@ pub type Predictions = [i32; 8];
 
 /// Neighbours side by side: `(channels back, dx of the first, dy, number)`.
 type Run = (usize, isize, isize, usize);
+
+/// Inputs that are collected together.
+const LANES: usize = MARGIN;
 
 /// The inputs without, with one and with more than one earlier channel.
 const NEIGHBOURS: [&[Run]; 3] = [
@@ -71,9 +74,21 @@ pub struct Neighbourhood {
     sign: i64,
 }
 
+/// Samples side by side of which some are inputs: the part of a run in one vector of inputs.
+struct Window {
+    /// Channels back.
+    back: usize,
+    /// From the sample that is predicted to the first one of the window.
+    offset: isize,
+    /// All ones where the inputs are these samples, zeros elsewhere.
+    mask: [i32; LANES],
+}
+
 /// Predictors of one channel.
 pub struct Predictors {
-    runs: &'static [Run],
+    /// The first inputs, all of the same channel: from the sample that is predicted to each.
+    first: [isize; LANES],
+    windows: [Vec<Window>; INPUTS / LANES - 1],
     shift: u32,
     max: i32,
     slow: Vec<LeastSquares>,
@@ -85,10 +100,11 @@ pub struct Predictors {
 impl Predictors {
     /// Predictors of samples of 0 to `max` in rows of `width`, with so many earlier channels.
     pub fn new(width: usize, max: i32, earlier: usize) -> Self {
-        let runs = NEIGHBOURS[earlier.min(2)];
+        let (runs, stride) = (NEIGHBOURS[earlier.min(2)], width + 2 * BORDER);
         let start = LeastSquares::new([0; INPUTS]);
         Self {
-            runs,
+            first: first(runs, stride),
+            windows: windows(runs, stride),
             shift: (max.ilog2() + 1).saturating_sub(8),
             max: max << FRACTION_BITS,
             slow: vec![start.clone(); 4],
@@ -101,28 +117,37 @@ impl Predictors {
     /// Looks around the sample at `index`.
     #[inline(always)]
     pub fn look(&self, own: &Plane, earlier: &[Plane], index: usize) -> Neighbourhood {
-        let channel = |back: usize| if back == 0 { own } else { &earlier[earlier.len() - back] };
-        let means: [i32; 3] = std::array::from_fn(|back| {
-            if back > earlier.len().min(2) { 0 } else { mean(channel(back), index) }
-        });
-        let mut inputs = [0; INPUTS];
-        let mut place = 0;
-        for &(back, dx, dy, count) in self.runs {
-            let plane = channel(back);
-            let start = index.wrapping_add_signed(dy * plane.stride() as isize + dx);
-            let samples = &plane.all()[start..start + count];
-            for (input, &sample) in inputs[place..place + count].iter_mut().zip(samples) {
-                *input = sample - means[back];
-            }
-            place += count;
-        }
+        let planes = match earlier {
+            [] => [own; 3],
+            [last] => [own, last, own],
+            [.., second, last] => [own, last, second],
+        };
+        let means = [mean(planes[0], index), mean(planes[1], index), mean(planes[2], index)];
         let near = near(own, index);
-        let steps = earlier.last().map_or([0; 3], |plane| {
+        let mut steps = [0; 3];
+        if let Some(plane) = earlier.last() {
             let here = plane.all()[index];
-            let near = self::near(plane, index);
-            [here - near[0], here - near[1], here - near[2]]
-        });
-        Neighbourhood { inputs, mean: means[0], near, steps, sign: 0 }
+            let [w, n, nw, ..] = self::near(plane, index);
+            steps = [here - w, here - n, here - nw];
+        }
+        let mut around =
+            Neighbourhood { inputs: [0; INPUTS], mean: means[0], near, steps, sign: 0 };
+        let (parts, _) = around.inputs.as_chunks_mut();
+        // One by one, since a vector that includes W would wait until W is written.
+        for (input, &offset) in parts[0].iter_mut().zip(&self.first) {
+            *input = own.all()[index.wrapping_add_signed(offset)] - means[0];
+        }
+        for (inputs, windows) in parts[1..].iter_mut().zip(&self.windows) {
+            *inputs = [0; LANES];
+            for window in windows {
+                let start = index.wrapping_add_signed(window.offset);
+                let samples = &planes[window.back].all()[start..][..LANES];
+                for lane in 0..LANES {
+                    inputs[lane] |= (samples[lane] - means[window.back]) & window.mask[lane];
+                }
+            }
+        }
+        around
     }
 
     /// All predictions, within the range.
@@ -143,7 +168,7 @@ impl Predictors {
         let [sw, sn, snw] = around.steps;
         let (w, n, nw) = (w + sw, n + sn, nw + snw);
         let median = (w + n - nw).clamp(w.min(n), w.max(n));
-        let predictions = [
+        let mut predictions = [
             squares(&self.slow[parity(x, y)]),
             squares(&self.local[x >> SEGMENT_BITS]),
             squares(&self.fast),
@@ -153,7 +178,10 @@ impl Predictors {
             0,
             0,
         ];
-        predictions.map(|prediction| prediction.clamp(0, self.max))
+        for prediction in &mut predictions {
+            *prediction = (*prediction).clamp(0, self.max);
+        }
+        predictions
     }
 
     /// Learns the sample at column `x` of row `y`.
@@ -167,7 +195,10 @@ impl Predictors {
         importance: i32,
     ) {
         let small = |value: i32| (value >> self.shift).clamp(-MAX_FEATURE, MAX_FEATURE);
-        let features = around.inputs.map(small);
+        let mut features = around.inputs;
+        for feature in &mut features {
+            *feature = small(*feature);
+        }
         let target = small(sample - around.mean);
         let slow = &mut self.slow[parity(x, y)];
         let local = &mut self.local[x >> SEGMENT_BITS];
@@ -184,6 +215,36 @@ impl Predictors {
             *weight = (*weight).clamp(-3 << WEIGHT_BITS, 3 << WEIGHT_BITS);
         }
     }
+}
+
+/// Where the first inputs are, in planes whose rows are `stride` apart.
+fn first(runs: &[Run], stride: usize) -> [isize; LANES] {
+    let places = |&(_, dx, dy, count): &Run| {
+        (dx..dx + count as isize).map(move |dx| dy * stride as isize + dx)
+    };
+    let mut offsets = runs.iter().flat_map(places);
+    std::array::from_fn(|_| offsets.next().unwrap_or(0))
+}
+
+/// The windows of all other inputs.
+fn windows(runs: &[Run], stride: usize) -> [Vec<Window>; INPUTS / LANES - 1] {
+    let mut windows = [const { Vec::new() }; INPUTS / LANES - 1];
+    let mut first = 0;
+    for &(back, dx, dy, count) in runs {
+        for (part, windows) in windows.iter_mut().enumerate() {
+            let input = (part + 1) * LANES;
+            let covered = |lane| (first..first + count).contains(&(input + lane));
+            if (0..LANES).any(covered) {
+                windows.push(Window {
+                    back,
+                    offset: dy * stride as isize + dx + input as isize - first as isize,
+                    mask: std::array::from_fn(|lane| -i32::from(covered(lane))),
+                });
+            }
+        }
+        first += count;
+    }
+    windows
 }
 
 /// The four kinds of pixels of pictures whose colours were sampled at half the resolution.

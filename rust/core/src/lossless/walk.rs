@@ -6,7 +6,7 @@
 
 use super::binary::Coder;
 use super::counters::{Contexts, Counters, NODES, Node};
-use super::experts::{EXPERTS, Each, Experts};
+use super::experts::{Each, Experts};
 use super::instructions::Instructions;
 use super::mixer::{Logits, Mixer, SOURCES};
 use super::tables::squash;
@@ -132,10 +132,9 @@ impl Walk<'_> {
             self.activity * PLACES + place,
             0,
         ];
-        let logit = self.mixer.mix::<I>(&logits, &selection);
-        let probability = squash(logit);
+        let probability = squash(self.mixer.mix::<I>(&logits, &selection));
         let decision = coder.code(probability, truth);
-        self.mixer.learn::<I>(&logits, &selection, logit, decision);
+        self.mixer.learn::<I>(&logits, &selection, probability, decision);
         self.counters.learn(&found, decision, probability);
         decision
     }

@@ -6,14 +6,21 @@ use super::{Channel, Coder, Earlier, Inputs, Instructions, Logits, Model, Rows, 
 use crate::lossless::least_squares::WAITING;
 use crate::lossless::mixer::{DROPPED_BITS, LARGEST, RATE_BITS};
 
-#[target_feature(enable = "avx2")]
+/// Whether the processor has AVX2 and what all processors with it should have.
+pub fn supported() -> bool {
+    is_x86_feature_detected!("avx2")
+        && is_x86_feature_detected!("bmi1")
+        && is_x86_feature_detected!("bmi2")
+        && is_x86_feature_detected!("lzcnt")
+}
+
+#[target_feature(enable = "avx2,bmi1,bmi2,lzcnt")]
 pub fn code(model: &mut Model, own: &mut Channel, earlier: &Earlier, coder: &mut impl Coder) {
     model.code::<Avx2>(own, earlier, coder);
 }
 
 pub struct Avx2;
 
-// SAFETY, of all blocks: this type is only used where the processor has AVX2.
 impl Instructions for Avx2 {
     #[inline(always)]
     fn catch_up(rows: &mut Rows, first: usize, waiting: &Waiting, decay: u32) {
@@ -25,6 +32,12 @@ impl Instructions for Avx2 {
     fn dot(left: &Inputs, right: &Inputs) -> i64 {
         // SAFETY: as above.
         unsafe { dot(left, right) }
+    }
+
+    #[inline(always)]
+    fn set(inputs: &mut Inputs, place: usize, pair: [i32; 2]) {
+        // SAFETY: as above.
+        unsafe { set(inputs, place, pair) }
     }
 
     #[inline(always)]
@@ -72,6 +85,17 @@ fn dot(left: &Inputs, right: &Inputs) -> i64 {
     }
     let half = _mm_add_epi64(_mm256_castsi256_si128(sum), _mm256_extracti128_si256(sum, 1));
     _mm_cvtsi128_si64(_mm_add_epi64(half, _mm_unpackhi_epi64(half, half)))
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn set(inputs: &mut Inputs, place: usize, [first, second]: [i32; 2]) {
+    let pairs = _mm256_setr_epi64x(0, 1, 2, 3);
+    let chosen = _mm256_cmpeq_epi64(pairs, _mm256_set1_epi64x(place as i64 % 4));
+    let pair = i64::from(second) << 32 | i64::from(first as u32);
+    let old = load(inputs, place / 4);
+    let new = _mm256_blendv_epi8(old, _mm256_set1_epi64x(pair), chosen);
+    store(inputs, place / 4, new);
 }
 
 #[inline]

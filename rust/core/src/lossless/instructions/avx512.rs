@@ -2,11 +2,21 @@
 
 use std::arch::x86_64::*;
 
-use super::avx2::Avx2;
+use super::avx2::{self, Avx2};
 use super::{Channel, Coder, Earlier, Inputs, Instructions, Logits, Model, Rows, SETS, Waiting};
 use crate::lossless::least_squares::{DESCENTS, WAITING};
 
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+/// Whether the processor has what is used here.
+pub fn supported() -> bool {
+    avx2::supported()
+        && is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512bw")
+        && is_x86_feature_detected!("avx512vl")
+        && is_x86_feature_detected!("avx512cd")
+        && is_x86_feature_detected!("avx512vnni")
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512cd,avx512vnni,bmi1,bmi2,lzcnt")]
 pub fn code(model: &mut Model, own: &mut Channel, earlier: &Earlier, coder: &mut impl Coder) {
     model.code::<Avx512>(own, earlier, coder);
 }
@@ -23,6 +33,11 @@ impl Instructions for Avx512 {
     #[inline(always)]
     fn dot(left: &Inputs, right: &Inputs) -> i64 {
         Avx2::dot(left, right)
+    }
+
+    #[inline(always)]
+    fn set(inputs: &mut Inputs, place: usize, pair: [i32; 2]) {
+        Avx2::set(inputs, place, pair);
     }
 
     #[inline(always)]

@@ -28,6 +28,12 @@ pub trait Instructions {
         least_squares::dot(left, right)
     }
 
+    /// See [`least_squares::set`]; by hand so that reading all of them as vectors need not wait.
+    #[inline(always)]
+    fn set(inputs: &mut Inputs, place: usize, pair: [i32; 2]) {
+        least_squares::set(inputs, place, pair);
+    }
+
     /// See [`mixer::mix`].
     #[inline(always)]
     fn mix(weights: [&Logits; SETS], logits: &Logits) -> i32 {
@@ -56,11 +62,11 @@ pub fn code(
 ) {
     match kernel.name() {
         #[cfg(target_arch = "x86_64")]
-        // SAFETY: there is a kernel of that name only where the processor has these features.
-        "avx512" => unsafe { avx512::code(model, own, earlier, coder) },
+        // SAFETY: the processor has these features.
+        "avx512" if avx512::supported() => unsafe { avx512::code(model, own, earlier, coder) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above.
-        "avx2" => unsafe { avx2::code(model, own, earlier, coder) },
+        "avx2" if avx2::supported() => unsafe { avx2::code(model, own, earlier, coder) },
         _ => model.code::<Scalar>(own, earlier, coder),
     }
 }
