@@ -59,6 +59,25 @@ pub struct Waiting {
     pub oldest: usize,
 }
 
+/// What is learned from.
+pub struct Sample {
+    /// Features, within [`MAX_FEATURE`].
+    pub features: Inputs,
+    /// What they should predict, likewise.
+    pub target: i32,
+    /// Weight of the sample.
+    pub importance: i32,
+}
+
+/// How a problem is solved.
+pub struct Settings {
+    /// Base-2 logarithm of the samples that are remembered; with the bits of an importance, at most
+    /// [`SUM_BITS`].
+    pub memory: u32,
+    /// What is added to each input's own sum.
+    pub ridge: i32,
+}
+
 /// One least-squares problem.
 #[derive(Clone)]
 #[repr(C, align(64))]
@@ -93,41 +112,40 @@ impl LeastSquares {
         I::dot(&self.weights, inputs)
     }
 
-    /// Adds a sample: its features, what they should predict (both within [`MAX_FEATURE`]) and its
-    /// importance; `importance * 2^memory` has at most [`SUM_BITS`] bits, and the sums are those of
-    /// about `2^memory` samples. They change with every second sample, by both.
+    /// Learns a sample and solves for the next two weights.
     #[inline(always)]
-    pub fn learn<I: Instructions>(
-        &mut self,
-        features: &Inputs,
-        target: i32,
-        importance: i32,
-        memory: u32,
-    ) {
-        let mut factors = *features;
+    pub fn learn<I: Instructions>(&mut self, sample: &Sample, settings: &Settings) {
+        let decay = settings.memory - 1;
+        self.add(sample, decay);
+        I::catch_up(&mut self.sums[self.next], DESCENTS * self.next, &self.waiting, decay);
+        self.descend::<I>(settings.ridge);
+    }
+
+    /// Adds a sample; the sums change with every second sample, by both.
+    #[inline(always)]
+    fn add(&mut self, sample: &Sample, decay: u32) {
+        let mut factors = sample.features;
         for factor in &mut factors {
-            *factor *= importance;
+            *factor *= sample.importance;
         }
-        let target = target * importance;
+        let target = sample.target * sample.importance;
         match self.first.take() {
-            None => self.first = Some((Pair { features: *features, factors }, target)),
+            None => self.first = Some((Pair { features: sample.features, factors }, target)),
             Some((first, first_target)) => {
-                let both = pairs(&first.features, features);
+                let both = pairs(&first.features, &sample.features);
                 let target = pair(first_target, target);
-                accumulate(&mut self.targets, target, &both, memory - 1);
+                accumulate(&mut self.targets, target, &both, decay);
                 let waiting = &mut self.waiting;
                 waiting.pairs[waiting.oldest % WAITING] =
                     Pair { features: both, factors: pairs(&first.factors, &factors) };
                 waiting.oldest = (waiting.oldest + 1) % WAITING;
             }
         }
-        I::catch_up(&mut self.sums[self.next], DESCENTS * self.next, &self.waiting, memory - 1);
     }
 
-    /// Solves for the next two weights in turn, all others given; `ridge` is added to each input's
-    /// own sum.
+    /// Solves for the next two weights in turn, all others given.
     #[inline(always)]
-    pub fn descend<I: Instructions>(&mut self, ridge: i32) {
+    fn descend<I: Instructions>(&mut self, ridge: i32) {
         let inputs = [DESCENTS * self.next, DESCENTS * self.next + 1];
         let rows = &self.sums[self.next];
         // Both sums before the first weight moves, so that only one product waits for it.

@@ -56,7 +56,7 @@ impl Walk<'_> {
         known: i32,
     ) -> i32 {
         let first = Node { place: 0, value: center, step: self.step, kind: 0 };
-        let up = self.decide::<I>(coder, experts.above(), first, known >= center);
+        let up = I::decide(self, coder, &experts.above(), first, known >= center);
         let (distance, room) =
             if up { (known - center, self.max + 1 - center) } else { (center - 1 - known, center) };
         let (side, kind) = if up { (PLACES, 1) } else { (0, 2) };
@@ -79,7 +79,7 @@ impl Walk<'_> {
             let end = start + length;
             high = experts.bound(end);
             let node = Node { place: side + 1 + grown.min(5), value: value(end), step, kind };
-            if !self.decide::<I>(coder, logits, node, distance >= end) {
+            if !I::decide(self, coder, &logits, node, distance >= end) {
                 break;
             }
             start = end;
@@ -97,7 +97,7 @@ impl Walk<'_> {
             let place = side + 7 + 3 * grown.min(2) + level;
             let node =
                 Node { place, value: value(start + half), step: step + side as i32, kind: 3 };
-            if self.decide::<I>(coder, logits, node, distance >= start + half) {
+            if I::decide(self, coder, &logits, node, distance >= start + half) {
                 start += half;
                 length -= half;
                 low = middle;
@@ -112,17 +112,17 @@ impl Walk<'_> {
 
     /// Codes one decision and learns from it.
     #[inline(always)]
-    fn decide<I: Instructions>(
+    pub fn decide<I: Instructions>(
         &mut self,
         coder: &mut impl Coder,
-        experts: Each,
+        experts: &Each,
         node: Node,
         truth: bool,
     ) -> bool {
         let found = self.counters.find(&self.contexts, node);
         let mut logits: Logits = [0; SOURCES];
         let (halves, _) = logits.as_chunks_mut();
-        halves[0] = experts;
+        halves[0] = *experts;
         found.logits(&mut halves[1]);
         let place = node.place % PLACES;
         let step = self.step.min(STEPS as i32 - 1) as usize;

@@ -2,7 +2,10 @@
 
 use std::arch::x86_64::*;
 
-use super::{Channel, Coder, Earlier, Inputs, Instructions, Logits, Model, Rows, SETS, Waiting};
+use super::{
+    Channel, Coder, Each, Earlier, Inputs, Instructions, LeastSquares, Logits, Model, Node, Rows,
+    SETS, Sample, Settings, Waiting, Walk,
+};
 use crate::lossless::least_squares::WAITING;
 use crate::lossless::mixer::{DROPPED_BITS, LARGEST, RATE_BITS};
 
@@ -19,12 +22,48 @@ pub fn code(model: &mut Model, own: &mut Channel, earlier: &Earlier, coder: &mut
     model.code::<Avx2>(own, earlier, coder);
 }
 
+#[inline(never)]
+#[target_feature(enable = "avx2,bmi1,bmi2,lzcnt")]
+fn learn(problem: &mut LeastSquares, sample: &Sample, settings: &Settings) {
+    problem.learn::<Avx2>(sample, settings);
+}
+
+#[inline(never)]
+#[target_feature(enable = "avx2,bmi1,bmi2,lzcnt")]
+fn decide(
+    walk: &mut Walk,
+    coder: &mut impl Coder,
+    experts: &Each,
+    node: Node,
+    truth: bool,
+) -> bool {
+    walk.decide::<Avx2>(coder, experts, node, truth)
+}
+
 pub struct Avx2;
 
 impl Instructions for Avx2 {
     #[inline(always)]
+    fn learn(problem: &mut LeastSquares, sample: &Sample, settings: &Settings) {
+        // SAFETY: this type is only used where the processor has these features.
+        unsafe { learn(problem, sample, settings) }
+    }
+
+    #[inline(always)]
+    fn decide(
+        walk: &mut Walk,
+        coder: &mut impl Coder,
+        experts: &Each,
+        node: Node,
+        truth: bool,
+    ) -> bool {
+        // SAFETY: as above.
+        unsafe { decide(walk, coder, experts, node, truth) }
+    }
+
+    #[inline(always)]
     fn catch_up(rows: &mut Rows, first: usize, waiting: &Waiting, decay: u32) {
-        // SAFETY: this type is only used where the processor has AVX2.
+        // SAFETY: as above.
         unsafe { catch_up(rows, first, waiting, decay) }
     }
 

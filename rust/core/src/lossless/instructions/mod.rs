@@ -10,12 +10,33 @@ mod avx512;
 use super::binary::Coder;
 use super::channel::{Channel, Model};
 use super::contexts::Earlier;
-use super::least_squares::{self, Inputs, Rows, Waiting};
+use super::least_squares::{self, Inputs, LeastSquares, Rows, Sample, Settings, Waiting};
+use super::experts::Each;
 use super::mixer::{self, Logits, SETS};
+use super::counters::Node;
+use super::walk::Walk;
 use crate::kernels::Kernel;
 
 /// What is written by hand; the definitions serve where it is not.
-pub trait Instructions {
+pub trait Instructions: Sized {
+    /// See [`LeastSquares::learn`]: not inlined, so that the code of a sample fits the caches.
+    #[inline(never)]
+    fn learn(problem: &mut LeastSquares, sample: &Sample, settings: &Settings) {
+        problem.learn::<Self>(sample, settings);
+    }
+
+    /// See [`Walk::decide`]: not inlined, either.
+    #[inline(never)]
+    fn decide(
+        walk: &mut Walk,
+        coder: &mut impl Coder,
+        experts: &Each,
+        node: Node,
+        truth: bool,
+    ) -> bool {
+        walk.decide::<Self>(coder, experts, node, truth)
+    }
+
     /// See [`least_squares::catch_up`].
     #[inline(always)]
     fn catch_up(rows: &mut Rows, first: usize, waiting: &Waiting, decay: u32) {
