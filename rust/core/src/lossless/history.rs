@@ -1,5 +1,6 @@
 //! How well predictions did nearby: it blends them and tells calm from busy places.
 
+use super::least_squares::quotient;
 use super::predictors::{PREDICTIONS, Predictions};
 use super::tables::{INVERSE_SQUARES, OCTAVES, octaves};
 
@@ -69,7 +70,7 @@ impl Nearby {
             sum += weight * i64::from(prediction);
             total += weight;
         }
-        ((sum + total / 2) / total) as i32
+        quotient(sum + total / 2, total) as i32
     }
 
     /// The sum for the blend: 128 for each value of the sample that its error is on average.

@@ -60,6 +60,7 @@ pub struct Waiting {
 }
 
 /// What is learned from.
+#[derive(Clone, Copy)]
 pub struct Sample {
     /// Features, within [`MAX_FEATURE`].
     pub features: Inputs,
@@ -87,8 +88,10 @@ pub struct LeastSquares {
     targets: Inputs,
     weights: Inputs,
     waiting: Waiting,
-    /// The first sample of a pair, and what it should predict times its importance.
-    first: Option<(Pair, i32)>,
+    /// The first sample of a pair.
+    first: Sample,
+    /// Whether it waits for the second one.
+    pending: bool,
     next: usize,
 }
 
@@ -101,7 +104,8 @@ impl LeastSquares {
             targets: [0; INPUTS],
             weights,
             waiting: Waiting { pairs: [nothing; WAITING], oldest: 0 },
-            first: None,
+            first: Sample { features: [0; INPUTS], target: 0, importance: 0 },
+            pending: false,
             next: 0,
         }
     }
@@ -124,23 +128,23 @@ impl LeastSquares {
     /// Adds a sample; the sums change with every second sample, by both.
     #[inline(always)]
     fn add(&mut self, sample: &Sample, decay: u32) {
-        let mut factors = sample.features;
-        for factor in &mut factors {
-            *factor *= sample.importance;
+        if !self.pending {
+            self.first = *sample;
+            self.pending = true;
+            return;
         }
-        let target = sample.target * sample.importance;
-        match self.first.take() {
-            None => self.first = Some((Pair { features: sample.features, factors }, target)),
-            Some((first, first_target)) => {
-                let both = pairs(&first.features, &sample.features);
-                let target = pair(first_target, target);
-                accumulate(&mut self.targets, target, &both, decay);
-                let waiting = &mut self.waiting;
-                waiting.pairs[waiting.oldest % WAITING] =
-                    Pair { features: both, factors: pairs(&first.factors, &factors) };
-                waiting.oldest = (waiting.oldest + 1) % WAITING;
-            }
+        self.pending = false;
+        let waiting = &mut self.waiting;
+        let both = &mut waiting.pairs[waiting.oldest % WAITING];
+        waiting.oldest = (waiting.oldest + 1) % WAITING;
+        let importances = [self.first.importance, sample.importance];
+        for i in 0..INPUTS {
+            let features = [self.first.features[i], sample.features[i]];
+            both.features[i] = pair(features[0], features[1]);
+            both.factors[i] = pair(features[0] * importances[0], features[1] * importances[1]);
         }
+        let target = pair(self.first.target * importances[0], sample.target * importances[1]);
+        accumulate(&mut self.targets, target, &both.features, decay);
     }
 
     /// Solves for the next two weights in turn, all others given.
@@ -153,7 +157,7 @@ impl LeastSquares {
         let solve = |row: usize, explained: i64| {
             let input = inputs[row];
             let missing = (i64::from(self.targets[input]) << WEIGHT_BITS) - explained;
-            let step = missing / (i64::from(rows[row][input]) + i64::from(ridge));
+            let step = quotient(missing, i64::from(rows[row][input]) + i64::from(ridge));
             (i64::from(self.weights[input]) + step).clamp(-MAX_WEIGHT, MAX_WEIGHT)
         };
         let first = solve(0, explained[0]);
@@ -162,6 +166,18 @@ impl LeastSquares {
         I::set(&mut self.weights, self.next, [first as i32, second as i32]);
         self.next = (self.next + 1) % ROUND;
     }
+}
+
+/// `left / right`, rounded towards zero, where it is below 2^21, else at least that; for
+/// `left` within 2^52 and `right` of 1 to 2^32.
+///
+/// Compilers choose between divisions of 32 and of 64 bits by a branch that cannot be predicted; that
+/// of 64-bit floats is exact enough. Both sides convert without loss, and a quotient below 2^21 is
+/// rounded by less than 2^-32, which cannot reach an integer from the 2^-32 or more that a fraction is
+/// away from it.
+#[inline(always)]
+pub fn quotient(left: i64, right: i64) -> i64 {
+    (left as f64 / right as f64) as i64
 }
 
 /// The rows from input `first` on take the waiting pairs, from the oldest on: the definition of
@@ -199,15 +215,6 @@ pub fn set(inputs: &mut Inputs, place: usize, pair: [i32; 2]) {
 #[inline(always)]
 fn pair(first: i32, second: i32) -> i32 {
     second << 16 | first & 0xffff
-}
-
-#[inline(always)]
-fn pairs(first: &Inputs, second: &Inputs) -> Inputs {
-    let mut pairs = *first;
-    for (first, &second) in pairs.iter_mut().zip(second) {
-        *first = pair(*first, second);
-    }
-    pairs
 }
 
 /// The sum of all products.
