@@ -59,24 +59,16 @@ pub struct Waiting {
     pub oldest: usize,
 }
 
-/// What is learned from.
+/// What is learned from: features and what they should predict, both within [`MAX_FEATURE`].
 #[derive(Clone, Copy)]
+#[repr(C, align(64))]
 pub struct Sample {
-    /// Features, within [`MAX_FEATURE`].
+    /// Features.
     pub features: Inputs,
-    /// What they should predict, likewise.
+    /// Features times the importance.
+    pub factors: Inputs,
+    /// What they should predict times the importance.
     pub target: i32,
-    /// Weight of the sample.
-    pub importance: i32,
-}
-
-/// How a problem is solved.
-pub struct Settings {
-    /// Base-2 logarithm of the samples that are remembered; with the bits of an importance, at most
-    /// [`SUM_BITS`].
-    pub memory: u32,
-    /// What is added to each input's own sum.
-    pub ridge: i32,
 }
 
 /// One least-squares problem.
@@ -104,7 +96,7 @@ impl LeastSquares {
             targets: [0; INPUTS],
             weights,
             waiting: Waiting { pairs: [nothing; WAITING], oldest: 0 },
-            first: Sample { features: [0; INPUTS], target: 0, importance: 0 },
+            first: Sample { features: [0; INPUTS], target: 0, factors: [0; INPUTS] },
             pending: false,
             next: 0,
         }
@@ -116,13 +108,12 @@ impl LeastSquares {
         I::dot(&self.weights, inputs)
     }
 
-    /// Learns a sample and solves for the next two weights.
+    /// Learns a sample; the rows of the weights that are next know all samples then.
     #[inline(always)]
-    pub fn learn<I: Instructions>(&mut self, sample: &Sample, settings: &Settings) {
-        let decay = settings.memory - 1;
-        self.add(sample, decay);
-        I::catch_up(&mut self.sums[self.next], DESCENTS * self.next, &self.waiting, decay);
-        self.descend::<I>(settings.ridge);
+    pub fn learn<I: Instructions>(&mut self, sample: &Sample, memory: u32) {
+        self.add(sample, memory - 1);
+        let row = &mut self.sums[self.next];
+        I::catch_up(row, DESCENTS * self.next, &self.waiting, memory - 1);
     }
 
     /// Adds a sample; the sums change with every second sample, by both.
@@ -137,34 +128,57 @@ impl LeastSquares {
         let waiting = &mut self.waiting;
         let both = &mut waiting.pairs[waiting.oldest % WAITING];
         waiting.oldest = (waiting.oldest + 1) % WAITING;
-        let importances = [self.first.importance, sample.importance];
         for i in 0..INPUTS {
-            let features = [self.first.features[i], sample.features[i]];
-            both.features[i] = pair(features[0], features[1]);
-            both.factors[i] = pair(features[0] * importances[0], features[1] * importances[1]);
+            both.features[i] = pair(self.first.features[i], sample.features[i]);
+            both.factors[i] = pair(self.first.factors[i], sample.factors[i]);
         }
-        let target = pair(self.first.target * importances[0], sample.target * importances[1]);
+        let target = pair(self.first.target, sample.target);
         accumulate(&mut self.targets, target, &both.features, decay);
     }
 
-    /// Solves for the next two weights in turn, all others given.
+    /// What the weights explain of the next two targets.
     #[inline(always)]
-    fn descend<I: Instructions>(&mut self, ridge: i32) {
-        let inputs = [DESCENTS * self.next, DESCENTS * self.next + 1];
-        let rows = &self.sums[self.next];
-        // Both sums before the first weight moves, so that only one product waits for it.
-        let explained = [I::dot(&rows[0], &self.weights), I::dot(&rows[1], &self.weights)];
-        let solve = |row: usize, explained: i64| {
-            let input = inputs[row];
-            let missing = (i64::from(self.targets[input]) << WEIGHT_BITS) - explained;
-            let step = quotient(missing, i64::from(rows[row][input]) + i64::from(ridge));
-            (i64::from(self.weights[input]) + step).clamp(-MAX_WEIGHT, MAX_WEIGHT)
-        };
-        let first = solve(0, explained[0]);
-        let moved = first - i64::from(self.weights[inputs[0]]);
-        let second = solve(1, explained[1] + i64::from(rows[1][inputs[0]]) * moved);
-        I::set(&mut self.weights, self.next, [first as i32, second as i32]);
-        self.next = (self.next + 1) % ROUND;
+    fn explained<I: Instructions>(&self) -> [i64; DESCENTS] {
+        let [first, second] = &self.sums[self.next];
+        [I::dot(first, &self.weights), I::dot(second, &self.weights)]
+    }
+
+    /// The solution for one of the next two weights, and by how much it differs from that weight.
+    #[inline(always)]
+    fn solve(&self, row: usize, explained: i64, ridge: i32) -> (i32, i64) {
+        let input = DESCENTS * self.next + row;
+        let missing = (i64::from(self.targets[input]) << WEIGHT_BITS) - explained;
+        let own = i64::from(self.sums[self.next][row][input]);
+        let old = i64::from(self.weights[input]);
+        let weight = old + quotient(missing, own + i64::from(ridge));
+        let weight = weight.clamp(-MAX_WEIGHT, MAX_WEIGHT);
+        (weight as i32, weight - old)
+    }
+}
+
+/// Solves for the next two weights of each problem in turn, all others given; `ridges` are added to
+/// inputs' own sums.
+#[inline(always)]
+pub fn descend<I: Instructions>(problems: [&mut LeastSquares; 3], ridges: [i32; 3]) {
+    // Step by step and side by side, since each problem alone is a chain of dependent instructions;
+    // with all sums before the first weight moves, so that only one product waits for it.
+    let mut explained = [[0; DESCENTS]; 3];
+    for (explained, problem) in explained.iter_mut().zip(&problems) {
+        *explained = problem.explained::<I>();
+    }
+    let mut first = [(0, 0); 3];
+    for i in 0..3 {
+        first[i] = problems[i].solve(0, explained[i][0], ridges[i]);
+    }
+    let mut second = [(0, 0); 3];
+    for i in 0..3 {
+        let problem = &problems[i];
+        let product = i64::from(problem.sums[problem.next][1][DESCENTS * problem.next]);
+        second[i] = problem.solve(1, explained[i][1] + product * first[i].1, ridges[i]);
+    }
+    for (i, problem) in problems.into_iter().enumerate() {
+        I::set(&mut problem.weights, problem.next, [first[i].0, second[i].0]);
+        problem.next = (problem.next + 1) % ROUND;
     }
 }
 

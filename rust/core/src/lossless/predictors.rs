@@ -3,7 +3,7 @@
 use super::experts::FRACTION_BITS;
 use super::instructions::Instructions;
 use super::least_squares::{
-    INPUTS, Inputs, LeastSquares, MAX_FEATURE, SUM_BITS, Sample, Settings, WEIGHT_BITS,
+    INPUTS, Inputs, LeastSquares, MAX_FEATURE, SUM_BITS, Sample, WEIGHT_BITS, descend,
 };
 use super::planes::{BORDER, MARGIN, Plane};
 
@@ -46,11 +46,15 @@ const NEIGHBOURS: [&[Run]; 3] = [
     ],
 ];
 
-const SLOW: Settings = Settings { memory: 10, ridge: 20_000 };
-const LOCAL: Settings = Settings { memory: 7, ridge: 15_000 };
-const FAST: Settings = Settings { memory: 6, ridge: 5_000 };
+/// Base-2 logarithms of the samples that least squares remember, and what is added to the sums.
+const SLOW_MEMORY: u32 = 10;
+const SLOW_RIDGE: i32 = 20_000;
+const LOCAL_MEMORY: u32 = 7;
+const LOCAL_RIDGE: i32 = 15_000;
+const FAST_MEMORY: u32 = 6;
+const FAST_RIDGE: i32 = 5_000;
 
-const _: () = assert!(SLOW.memory + IMPORTANCE_BITS <= SUM_BITS);
+const _: () = assert!(SLOW_MEMORY + IMPORTANCE_BITS <= SUM_BITS);
 
 /// Bits of the largest importance of a sample.
 pub const IMPORTANCE_BITS: u32 = 5;
@@ -193,14 +197,19 @@ impl Predictors {
         importance: i32,
     ) {
         let small = |value: i32| (value >> self.shift).clamp(-MAX_FEATURE, MAX_FEATURE);
-        let mut learned =
-            Sample { features: around.inputs, target: small(sample - around.mean), importance };
-        for feature in &mut learned.features {
-            *feature = small(*feature);
+        let target = small(sample - around.mean) * importance;
+        let mut learned = Sample { features: [0; INPUTS], factors: [0; INPUTS], target };
+        for (i, &input) in around.inputs.iter().enumerate() {
+            learned.features[i] = small(input);
+            learned.factors[i] = learned.features[i] * importance;
         }
-        I::learn(&mut self.slow[parity(x, y)], &learned, &SLOW);
-        I::learn(&mut self.local[x >> SEGMENT_BITS], &learned, &LOCAL);
-        I::learn(&mut self.fast, &learned, &FAST);
+        let slow = &mut self.slow[parity(x, y)];
+        let local = &mut self.local[x >> SEGMENT_BITS];
+        I::learn(slow, &learned, SLOW_MEMORY);
+        I::learn(local, &learned, LOCAL_MEMORY);
+        I::learn(&mut self.fast, &learned, FAST_MEMORY);
+        let ridges = [SLOW_RIDGE, LOCAL_RIDGE, FAST_RIDGE];
+        descend::<I>([slow, local, &mut self.fast], ridges);
         let missing = (i64::from(sample - around.mean) << WEIGHT_BITS) - around.sign;
         let step = (missing >> (WEIGHT_BITS - 2)).clamp(-32, 32) as i32;
         for (weight, feature) in self.signs.iter_mut().zip(learned.features) {

@@ -4,7 +4,7 @@ use std::arch::x86_64::*;
 
 use super::{
     Channel, Coder, Each, Earlier, Inputs, Instructions, LeastSquares, Logits, Model, Node, Rows,
-    SETS, Sample, Settings, Waiting, Walk,
+    SETS, Sample, Waiting, Walk,
 };
 use crate::lossless::least_squares::WAITING;
 use crate::lossless::mixer::{DROPPED_BITS, LARGEST, RATE_BITS};
@@ -24,8 +24,8 @@ pub fn code(model: &mut Model, own: &mut Channel, earlier: &Earlier, coder: &mut
 
 #[inline(never)]
 #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt")]
-fn learn(problem: &mut LeastSquares, sample: &Sample, settings: &Settings) {
-    problem.learn::<Avx2>(sample, settings);
+fn learn(problem: &mut LeastSquares, sample: &Sample, memory: u32) {
+    problem.learn::<Avx2>(sample, memory);
 }
 
 #[inline(never)]
@@ -44,9 +44,9 @@ pub struct Avx2;
 
 impl Instructions for Avx2 {
     #[inline(always)]
-    fn learn(problem: &mut LeastSquares, sample: &Sample, settings: &Settings) {
+    fn learn(problem: &mut LeastSquares, sample: &Sample, memory: u32) {
         // SAFETY: this type is only used where the processor has these features.
-        unsafe { learn(problem, sample, settings) }
+        unsafe { learn(problem, sample, memory) }
     }
 
     #[inline(always)]

@@ -5,7 +5,7 @@ use std::arch::x86_64::*;
 use super::avx2::{self, Avx2};
 use super::{
     Channel, Coder, Each, Earlier, Inputs, Instructions, LeastSquares, Logits, Model, Node, Rows,
-    SETS, Sample, Settings, Waiting, Walk,
+    SETS, Sample, Waiting, Walk,
 };
 use crate::lossless::least_squares::{DESCENTS, WAITING};
 
@@ -26,8 +26,8 @@ pub fn code(model: &mut Model, own: &mut Channel, earlier: &Earlier, coder: &mut
 
 #[inline(never)]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512cd,avx512vnni,bmi1,bmi2,lzcnt")]
-fn learn(problem: &mut LeastSquares, sample: &Sample, settings: &Settings) {
-    problem.learn::<Avx512>(sample, settings);
+fn learn(problem: &mut LeastSquares, sample: &Sample, memory: u32) {
+    problem.learn::<Avx512>(sample, memory);
 }
 
 #[inline(never)]
@@ -46,9 +46,9 @@ pub struct Avx512;
 
 impl Instructions for Avx512 {
     #[inline(always)]
-    fn learn(problem: &mut LeastSquares, sample: &Sample, settings: &Settings) {
+    fn learn(problem: &mut LeastSquares, sample: &Sample, memory: u32) {
         // SAFETY: this type is only used where the processor has these features.
-        unsafe { learn(problem, sample, settings) }
+        unsafe { learn(problem, sample, memory) }
     }
 
     #[inline(always)]

@@ -10,7 +10,7 @@ mod avx512;
 use super::binary::Coder;
 use super::channel::{Channel, Model};
 use super::contexts::Earlier;
-use super::least_squares::{self, Inputs, LeastSquares, Rows, Sample, Settings, Waiting};
+use super::least_squares::{self, Inputs, LeastSquares, Rows, Sample, Waiting};
 use super::experts::Each;
 use super::mixer::{self, Logits, SETS};
 use super::counters::Node;
@@ -21,8 +21,8 @@ use crate::kernels::Kernel;
 pub trait Instructions: Sized {
     /// See [`LeastSquares::learn`]: not inlined, so that the code of a sample fits the caches.
     #[inline(never)]
-    fn learn(problem: &mut LeastSquares, sample: &Sample, settings: &Settings) {
-        problem.learn::<Self>(sample, settings);
+    fn learn(problem: &mut LeastSquares, sample: &Sample, memory: u32) {
+        problem.learn::<Self>(sample, memory);
     }
 
     /// See [`Walk::decide`]: not inlined, either.
