@@ -169,6 +169,7 @@ impl Model {
             step,
             max: self.max,
         };
+        walk.expect::<I>(center);
         let known = own.samples.all()[index];
         let sample = walk.code::<I>(coder, Experts::new(&experts, &errors, boundary), center, known);
 

@@ -4,6 +4,7 @@
 //! the prediction. The others do so by the value that a decision is about: pictures that were
 //! converted from other colours have combinations of values that never occur.
 
+use super::instructions::Instructions;
 use super::tables::stretch;
 
 /// Decisions that a context tells apart by their place in the walk.
@@ -23,12 +24,12 @@ const RELATIVE_BITS: u32 = 10;
 const EXACT_BITS: u32 = 12;
 
 /// Samples after which a counter adapts no slower any more.
-const LIMIT: usize = 80;
+pub const LIMIT: usize = 80;
 
 /// Probability in the upper 22 bits, number of decisions seen, up to [`LIMIT`], in the lower 10.
-type Counter = u32;
+pub type Counter = u32;
 
-const COUNT_BITS: u32 = 10;
+pub const COUNT_BITS: u32 = 10;
 const PROBABILITY_BITS: u32 = 22;
 
 /// Counters that fill a cache line.
@@ -37,7 +38,7 @@ const PROBABILITY_BITS: u32 = 22;
 struct Line([Counter; 16]);
 
 /// Room for a number for each count.
-const COUNTS: usize = (LIMIT + 1).next_power_of_two();
+pub const COUNTS: usize = (LIMIT + 1).next_power_of_two();
 
 /// `2^16 / (n + 3/2)`: how far a counter moves after `n` decisions.
 static RATES: [u16; COUNTS] = {
@@ -84,6 +85,23 @@ impl Contexts {
         }
         contexts
     }
+
+    /// Lines and places of the counters of a decision.
+    #[inline(always)]
+    fn at<I: Instructions>(&self, node: Node) -> ([u32; CONTEXTS], [u32; CONTEXTS]) {
+        let mut keys = self.keys;
+        let mut places = [node.place as u32 % 16; CONTEXTS];
+        for key in &mut keys[..RELATIVE] {
+            *key = key.wrapping_add(node.place as u32 >> 4);
+        }
+        for i in 0..EXACT {
+            let value = node.value - self.values[i];
+            let key = ((value >> 2) as u32).wrapping_mul(32) + node.step as u32;
+            keys[RELATIVE + i] = keys[RELATIVE + i].wrapping_add(key);
+            places[RELATIVE + i] = (value & 3) as u32 * 4 + node.kind;
+        }
+        (I::lines(&keys), places)
+    }
 }
 
 /// A decision of the walk.
@@ -120,21 +138,18 @@ impl Counters {
         Self { lines: vec![Line([1 << 31; 16]); LINES] }
     }
 
+    /// Asks for the memory of counters of the second kind.
+    #[inline(always)]
+    pub fn expect<I: Instructions>(&self, contexts: &Contexts, node: Node) {
+        for &line in &contexts.at::<I>(node).0[RELATIVE..] {
+            I::prefetch(&self.lines[line as usize]);
+        }
+    }
+
     /// Finds the counters of a decision.
     #[inline(always)]
-    pub fn find(&self, contexts: &Contexts, node: Node) -> Found {
-        let mut keys = contexts.keys;
-        let mut places = [node.place as u32 % 16; CONTEXTS];
-        for key in &mut keys[..RELATIVE] {
-            *key = key.wrapping_add(node.place as u32 >> 4);
-        }
-        for i in 0..EXACT {
-            let value = node.value - contexts.values[i];
-            let key = ((value >> 2) as u32).wrapping_mul(32) + node.step as u32;
-            keys[RELATIVE + i] = keys[RELATIVE + i].wrapping_add(key);
-            places[RELATIVE + i] = (value & 3) as u32 * 4 + node.kind;
-        }
-        let lines = lines(&keys);
+    pub fn find<I: Instructions>(&self, contexts: &Contexts, node: Node) -> Found {
+        let (lines, places) = contexts.at::<I>(node);
         let mut counters = [0; CONTEXTS];
         for i in 0..CONTEXTS {
             counters[i] = self.lines[lines[i] as usize].0[places[i] as usize % 16];
@@ -144,9 +159,13 @@ impl Counters {
 
     /// Counts a decision; counters that have seen none start from its probability in 1/2^16.
     #[inline(always)]
-    pub fn learn(&mut self, found: &Found, decision: bool, probability: u32) {
+    pub fn learn<I: Instructions>(&mut self, found: &Found, decision: bool, probability: u32) {
         let target = if decision { (1 << PROBABILITY_BITS) - 1 } else { 0 };
-        let counted = count(&found.counters, target, probability << 6);
+        let mut rates = [0; CONTEXTS];
+        for (rate, &counter) in rates.iter_mut().zip(&found.counters) {
+            *rate = RATES[counter as usize % COUNTS].into();
+        }
+        let counted = I::count(&found.counters, &rates, target, (probability << 6) as i32);
         for i in 0..CONTEXTS {
             self.lines[found.lines[i] as usize].0[found.places[i] as usize % 16] = counted[i];
         }
@@ -164,32 +183,53 @@ impl Found {
     }
 }
 
-/// The lines that keys stand for: hashes.
-#[inline(always)]
-fn lines(keys: &[u32; CONTEXTS]) -> [u32; CONTEXTS] {
-    let mut lines = *keys;
-    for (i, line) in lines.iter_mut().enumerate() {
+/// First lines of the tables of all contexts, and 32 less the bits of the hashes that follow.
+pub const TABLES: [[u32; CONTEXTS]; 2] = {
+    let mut tables = [[0; CONTEXTS]; 2];
+    let mut i = 0;
+    while i < CONTEXTS {
         let (first, bits) = if i < RELATIVE {
             (i << RELATIVE_BITS, RELATIVE_BITS)
         } else {
             (RELATIVE_LINES + ((i - RELATIVE) << EXACT_BITS), EXACT_BITS)
         };
-        let mixed = line.wrapping_mul(0x9e37_79b1);
-        let hash = (mixed ^ mixed >> 15).wrapping_mul(0x85eb_ca6b);
-        *line = first as u32 + (hash >> (32 - bits));
+        tables[0][i] = first as u32;
+        tables[1][i] = 32 - bits;
+        i += 1;
+    }
+    tables
+};
+
+/// Factors of a hash, and how far it is shifted in between.
+pub const HASH: (u32, u32, u32) = (0x9e37_79b1, 15, 0x85eb_ca6b);
+
+/// The lines that keys stand for: the definition of [`Instructions::lines`].
+#[inline(always)]
+pub fn lines(keys: &[u32; CONTEXTS]) -> [u32; CONTEXTS] {
+    let mut lines = *keys;
+    for (i, line) in lines.iter_mut().enumerate() {
+        let mixed = line.wrapping_mul(HASH.0);
+        let hash = (mixed ^ mixed >> HASH.1).wrapping_mul(HASH.2);
+        *line = TABLES[0][i] + (hash >> TABLES[1][i]);
     }
     lines
 }
 
-/// Counters after a decision: probabilities moved towards `target`, new ones from `start`.
+/// Counters after a decision: probabilities moved towards `target`, new ones from `start`, at
+/// [`RATES`]. The definition of [`Instructions::count`].
 #[inline(always)]
-fn count(counters: &[Counter; CONTEXTS], target: i32, start: u32) -> [Counter; CONTEXTS] {
+pub fn count(
+    counters: &[Counter; CONTEXTS],
+    rates: &[i32; CONTEXTS],
+    target: i32,
+    start: i32,
+) -> [Counter; CONTEXTS] {
     let mut counted = *counters;
-    for counter in &mut counted {
+    for (counter, rate) in counted.iter_mut().zip(rates) {
         let count = *counter % COUNTS as u32;
-        let known = if count == 0 { start } else { *counter >> COUNT_BITS } as i32;
-        // The missing part has 23 bits: in two parts, so that 32 bits are enough for products.
-        let (missing, rate) = (target - known, i32::from(RATES[count as usize]));
+        let known = if count == 0 { start } else { (*counter >> COUNT_BITS) as i32 };
+        // What is missing has 23 bits: in two parts, so that 32 bits are enough for products.
+        let missing = target - known;
         let moved = ((missing >> 8) * rate + (((missing & 255) * rate) >> 8)) >> 8;
         *counter = ((known + moved) as u32) << COUNT_BITS | (count + 1).min(LIMIT as u32);
     }

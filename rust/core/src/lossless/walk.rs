@@ -45,6 +45,15 @@ pub struct Walk<'a> {
 }
 
 impl Walk<'_> {
+    /// Asks for the memory of the first decisions around `center`, see [`code`](Self::code).
+    #[inline(always)]
+    pub fn expect<I: Instructions>(&self, center: i32) {
+        for value in [center, center + (1 << self.step), center - (1 << self.step)] {
+            let node = Node { place: 0, value, step: self.step, kind: 0 };
+            self.counters.expect::<I>(&self.contexts, node);
+        }
+    }
+
     /// Codes a sample around `center`, the first value above the boundary that the experts are
     /// about; `known` is the sample where the coder is an encoder.
     #[inline(always)]
@@ -119,7 +128,7 @@ impl Walk<'_> {
         node: Node,
         truth: bool,
     ) -> bool {
-        let found = self.counters.find(&self.contexts, node);
+        let found = self.counters.find::<I>(&self.contexts, node);
         let mut logits: Logits = [0; SOURCES];
         let (halves, _) = logits.as_chunks_mut();
         halves[0] = *experts;
@@ -135,7 +144,7 @@ impl Walk<'_> {
         let probability = squash(self.mixer.mix::<I>(&logits, &selection));
         let decision = coder.code(probability, truth);
         self.mixer.learn::<I>(&logits, &selection, probability, decision);
-        self.counters.learn(&found, decision, probability);
+        self.counters.learn::<I>(&found, decision, probability);
         decision
     }
 }

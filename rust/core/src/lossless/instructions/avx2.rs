@@ -3,9 +3,11 @@
 use std::arch::x86_64::*;
 
 use super::{
+    CONTEXTS, Counter,
     Channel, Coder, Each, Earlier, Inputs, Instructions, LeastSquares, Logits, Model, Node, Rows,
     SETS, Sample, Waiting, Walk,
 };
+use crate::lossless::counters::{COUNT_BITS, COUNTS, HASH, LIMIT, TABLES};
 use crate::lossless::least_squares::WAITING;
 use crate::lossless::mixer::{DROPPED_BITS, LARGEST, RATE_BITS};
 
@@ -90,6 +92,29 @@ impl Instructions for Avx2 {
         // SAFETY: as above.
         unsafe { adapt(weights, logits, factor) }
     }
+
+    #[inline(always)]
+    fn lines(keys: &[u32; CONTEXTS]) -> [u32; CONTEXTS] {
+        // SAFETY: as above.
+        unsafe { lines(keys) }
+    }
+
+    #[inline(always)]
+    fn count(
+        counters: &[Counter; CONTEXTS],
+        rates: &[i32; CONTEXTS],
+        target: i32,
+        start: i32,
+    ) -> [Counter; CONTEXTS] {
+        // SAFETY: as above.
+        unsafe { count(counters, rates, target, start) }
+    }
+
+    #[inline(always)]
+    fn prefetch<T>(place: &T) {
+        // SAFETY: as above; and what this does cannot be seen.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(place).cast()) }
+    }
 }
 
 #[target_feature(enable = "avx2")]
@@ -164,6 +189,48 @@ fn adapt(weights: &mut Logits, logits: &Logits, factor: i32) {
         let moved = _mm256_add_epi32(load(weights, part), step);
         store(weights, part, _mm256_max_epi32(_mm256_min_epi32(moved, most), least));
     }
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn lines(keys: &[u32; CONTEXTS]) -> [u32; CONTEXTS] {
+    let [first, shifts] = TABLES;
+    let factor = |factor: u32| _mm256_set1_epi32(factor as i32);
+    let mixed = _mm256_mullo_epi32(load(&keys.map(u32::cast_signed), 0), factor(HASH.0));
+    let mixed = _mm256_xor_si256(mixed, _mm256_srli_epi32(mixed, HASH.1 as i32));
+    let hash = _mm256_mullo_epi32(mixed, factor(HASH.2));
+    let hash = _mm256_srlv_epi32(hash, load(&shifts.map(u32::cast_signed), 0));
+    array(_mm256_add_epi32(hash, load(&first.map(u32::cast_signed), 0)))
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn count(
+    counters: &[Counter; CONTEXTS],
+    rates: &[i32; CONTEXTS],
+    target: i32,
+    start: i32,
+) -> [Counter; CONTEXTS] {
+    let (all, one) = (_mm256_set1_epi32, _mm256_set1_epi32(1));
+    let (old, rates) = (load(&counters.map(u32::cast_signed), 0), load(rates, 0));
+    let count = _mm256_and_si256(old, all(COUNTS as i32 - 1));
+    let new = _mm256_cmpeq_epi32(count, _mm256_setzero_si256());
+    let known = _mm256_srli_epi32(old, COUNT_BITS as i32);
+    let known = _mm256_blendv_epi8(known, all(start), new);
+    let missing = _mm256_sub_epi32(all(target), known);
+    let high = _mm256_mullo_epi32(_mm256_srai_epi32(missing, 8), rates);
+    let low = _mm256_mullo_epi32(_mm256_and_si256(missing, all(255)), rates);
+    let moved = _mm256_srai_epi32(_mm256_add_epi32(high, _mm256_srli_epi32(low, 8)), 8);
+    let moved = _mm256_slli_epi32(_mm256_add_epi32(known, moved), COUNT_BITS as i32);
+    let count = _mm256_min_epi32(_mm256_add_epi32(count, one), all(LIMIT as i32));
+    array(_mm256_or_si256(moved, count))
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn array(numbers: __m256i) -> [u32; 8] {
+    // SAFETY: both are eight numbers of 32 bits.
+    unsafe { std::mem::transmute(numbers) }
 }
 
 /// Eight numbers, the `part`-th ones.

@@ -4,6 +4,7 @@ use std::arch::x86_64::*;
 
 use super::avx2::{self, Avx2};
 use super::{
+    CONTEXTS, Counter,
     Channel, Coder, Each, Earlier, Inputs, Instructions, LeastSquares, Logits, Model, Node, Rows,
     SETS, Sample, Waiting, Walk,
 };
@@ -87,6 +88,26 @@ impl Instructions for Avx512 {
     #[inline(always)]
     fn adapt(weights: &mut Logits, logits: &Logits, factor: i32) {
         Avx2::adapt(weights, logits, factor);
+    }
+
+    #[inline(always)]
+    fn lines(keys: &[u32; CONTEXTS]) -> [u32; CONTEXTS] {
+        Avx2::lines(keys)
+    }
+
+    #[inline(always)]
+    fn count(
+        counters: &[Counter; CONTEXTS],
+        rates: &[i32; CONTEXTS],
+        target: i32,
+        start: i32,
+    ) -> [Counter; CONTEXTS] {
+        Avx2::count(counters, rates, target, start)
+    }
+
+    #[inline(always)]
+    fn prefetch<T>(place: &T) {
+        Avx2::prefetch(place);
     }
 }
 

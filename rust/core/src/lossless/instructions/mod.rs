@@ -13,7 +13,7 @@ use super::contexts::Earlier;
 use super::least_squares::{self, Inputs, LeastSquares, Rows, Sample, Waiting};
 use super::experts::Each;
 use super::mixer::{self, Logits, SETS};
-use super::counters::Node;
+use super::counters::{self, CONTEXTS, Counter, Node};
 use super::walk::Walk;
 use crate::kernels::Kernel;
 
@@ -66,6 +66,27 @@ pub trait Instructions: Sized {
     fn adapt(weights: &mut Logits, logits: &Logits, factor: i32) {
         mixer::adapt(weights, logits, factor);
     }
+
+    /// See [`counters::lines`].
+    #[inline(always)]
+    fn lines(keys: &[u32; CONTEXTS]) -> [u32; CONTEXTS] {
+        counters::lines(keys)
+    }
+
+    /// See [`counters::count`].
+    #[inline(always)]
+    fn count(
+        counters: &[Counter; CONTEXTS],
+        rates: &[i32; CONTEXTS],
+        target: i32,
+        start: i32,
+    ) -> [Counter; CONTEXTS] {
+        counters::count(counters, rates, target, start)
+    }
+
+    /// Has memory brought into the cache.
+    #[inline(always)]
+    fn prefetch<T>(_: &T) {}
 }
 
 /// Nothing beyond the baseline.
