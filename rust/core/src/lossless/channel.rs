@@ -171,7 +171,8 @@ impl Model {
         };
         walk.expect::<I>(center);
         let known = own.samples.all()[index];
-        let sample = walk.code::<I>(coder, Experts::new(&experts, &errors, boundary), center, known);
+        let sample =
+            walk.code::<I>(coder, Experts::new(&experts, &errors, boundary), center, known);
 
         own.samples.set(index, sample);
         let fine = sample << FRACTION_BITS;

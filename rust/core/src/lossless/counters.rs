@@ -138,7 +138,7 @@ impl Counters {
         Self { lines: vec![Line([1 << 31; 16]); LINES] }
     }
 
-    /// Asks for the memory of counters of the second kind.
+    /// Has the counters of the second kind brought into the cache: a decision will need them.
     #[inline(always)]
     pub fn expect<I: Instructions>(&self, contexts: &Contexts, node: Node) {
         for &line in &contexts.at::<I>(node).0[RELATIVE..] {
@@ -151,8 +151,8 @@ impl Counters {
     pub fn find<I: Instructions>(&self, contexts: &Contexts, node: Node) -> Found {
         let (lines, places) = contexts.at::<I>(node);
         let mut counters = [0; CONTEXTS];
-        for i in 0..CONTEXTS {
-            counters[i] = self.lines[lines[i] as usize].0[places[i] as usize % 16];
+        for ((counter, line), place) in counters.iter_mut().zip(lines).zip(places) {
+            *counter = self.lines[line as usize].0[place as usize % 16];
         }
         Found { counters, lines, places }
     }
@@ -166,8 +166,8 @@ impl Counters {
             *rate = RATES[counter as usize % COUNTS].into();
         }
         let counted = I::count(&found.counters, &rates, target, (probability << 6) as i32);
-        for i in 0..CONTEXTS {
-            self.lines[found.lines[i] as usize].0[found.places[i] as usize % 16] = counted[i];
+        for ((line, place), counter) in found.lines.iter().zip(found.places).zip(counted) {
+            self.lines[*line as usize].0[place as usize % 16] = counter;
         }
     }
 }

@@ -182,13 +182,12 @@ pub fn descend<I: Instructions>(problems: [&mut LeastSquares; 3], ridges: [i32; 
     }
 }
 
-/// `left / right`, rounded towards zero, where it is below 2^21, else at least that; for
-/// `left` within 2^52 and `right` of 1 to 2^32.
+/// `left / right`, rounded towards zero, for `left` within 2^52 and `right` of 1 to 2^32: exact where
+/// it is within 2^21, else beyond 2^21 likewise, which is all that is used.
 ///
-/// Compilers choose between divisions of 32 and of 64 bits by a branch that cannot be predicted; that
-/// of 64-bit floats is exact enough. Both sides convert without loss, and a quotient below 2^21 is
-/// rounded by less than 2^-32, which cannot reach an integer from the 2^-32 or more that a fraction is
-/// away from it.
+/// Compilers choose between divisions of 32 and of 64 bits by a branch that cannot be predicted, so
+/// this is that of floats. Both sides convert without loss, and a quotient within 2^21 is rounded by
+/// at most 2^-33, which is less than the 2^-32 that a fraction is away from the next integer.
 #[inline(always)]
 pub fn quotient(left: i64, right: i64) -> i64 {
     (left as f64 / right as f64) as i64
@@ -235,4 +234,28 @@ fn pair(first: i32, second: i32) -> i32 {
 #[inline(always)]
 pub fn dot(left: &Inputs, right: &Inputs) -> i64 {
     left.iter().zip(right).map(|(&left, &right)| i64::from(left) * i64::from(right)).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn quotients_are_exact(
+            whole in -(1_i64 << 20)..1 << 20,
+            right in prop_oneof![1..=1_i64 << 32, 1..100_000_i64, (1_i64 << 32) - 9..=1 << 32],
+            near in -2..=2_i64,
+            left in -(1_i64 << 52)..1 << 52,
+        ) {
+            // Fractions next to integers are the hardest ones.
+            let hard = (whole * right + near).clamp(-(1 << 52), 1 << 52);
+            for left in [hard, left] {
+                let limit = 1 << 21;
+                let [found, exact] = [quotient(left, right), left / right];
+                prop_assert_eq!(found.clamp(-limit, limit), exact.clamp(-limit, limit));
+            }
+        }
+    }
 }

@@ -20,8 +20,7 @@ pub struct Plane {
 impl Plane {
     /// A plane whose samples, still unknown, are all `unknown`.
     pub fn new(width: usize, height: usize, unknown: i32) -> Self {
-        let samples =
-            vec![unknown; (width + 2 * BORDER) * (height + 2 * BORDER) + 2 * MARGIN];
+        let samples = vec![unknown; (width + 2 * BORDER) * (height + 2 * BORDER) + 2 * MARGIN];
         Self { width, height, samples }
     }
 

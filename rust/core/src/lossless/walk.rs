@@ -45,10 +45,11 @@ pub struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    /// Asks for the memory of the first decisions around `center`, see [`code`](Self::code).
+    /// Has counters of the values around `center` brought into the cache before the first decision:
+    /// there are too many of them to stay there.
     #[inline(always)]
     pub fn expect<I: Instructions>(&self, center: i32) {
-        for value in [center, center + (1 << self.step), center - (1 << self.step)] {
+        for value in [center - 2, center + 2] {
             let node = Node { place: 0, value, step: self.step, kind: 0 };
             self.counters.expect::<I>(&self.contexts, node);
         }

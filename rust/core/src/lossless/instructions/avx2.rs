@@ -3,9 +3,8 @@
 use std::arch::x86_64::*;
 
 use super::{
-    CONTEXTS, Counter,
-    Channel, Coder, Each, Earlier, Inputs, Instructions, LeastSquares, Logits, Model, Node, Rows,
-    SETS, Sample, Waiting, Walk,
+    CONTEXTS, Channel, Coder, Counter, Each, Earlier, Inputs, Instructions, LeastSquares, Logits,
+    Model, Node, Rows, SETS, Sample, Waiting, Walk,
 };
 use crate::lossless::counters::{COUNT_BITS, COUNTS, HASH, LIMIT, TABLES};
 use crate::lossless::least_squares::WAITING;

@@ -4,9 +4,8 @@ use std::arch::x86_64::*;
 
 use super::avx2::{self, Avx2};
 use super::{
-    CONTEXTS, Counter,
-    Channel, Coder, Each, Earlier, Inputs, Instructions, LeastSquares, Logits, Model, Node, Rows,
-    SETS, Sample, Waiting, Walk,
+    CONTEXTS, Channel, Coder, Counter, Each, Earlier, Inputs, Instructions, LeastSquares, Logits,
+    Model, Node, Rows, SETS, Sample, Waiting, Walk,
 };
 use crate::lossless::least_squares::{DESCENTS, WAITING};
 

@@ -10,10 +10,10 @@ mod avx512;
 use super::binary::Coder;
 use super::channel::{Channel, Model};
 use super::contexts::Earlier;
-use super::least_squares::{self, Inputs, LeastSquares, Rows, Sample, Waiting};
-use super::experts::Each;
-use super::mixer::{self, Logits, SETS};
 use super::counters::{self, CONTEXTS, Counter, Node};
+use super::experts::Each;
+use super::least_squares::{self, Inputs, LeastSquares, Rows, Sample, Waiting};
+use super::mixer::{self, Logits, SETS};
 use super::walk::Walk;
 use crate::kernels::Kernel;
 
@@ -166,6 +166,26 @@ mod tests {
         }
     }
 
+    struct Count([Counter; CONTEXTS], [i32; CONTEXTS], i32, i32);
+
+    impl Compare for Count {
+        fn with<I: Instructions>(&self) -> Vec<i64> {
+            let lines = I::lines(&self.0);
+            let counted = I::count(&self.0, &self.1, self.2, self.3);
+            lines.into_iter().chain(counted).map(i64::from).collect()
+        }
+    }
+
+    struct Set(Inputs, usize, [i32; 2]);
+
+    impl Compare for Set {
+        fn with<I: Instructions>(&self) -> Vec<i64> {
+            let mut inputs = self.0;
+            I::set(&mut inputs, self.1, self.2);
+            inputs.into_iter().map(i64::from).collect()
+        }
+    }
+
     fn numbers<const N: usize>(magnitude: i32) -> impl Strategy<Value = [i32; N]> {
         let number = prop_oneof![-magnitude..=magnitude, Just(magnitude), Just(-magnitude)];
         prop::collection::vec(number, N).prop_map(|all| std::array::from_fn(|i| all[i]))
@@ -195,6 +215,25 @@ mod tests {
         #[test]
         fn products_are_equal(left in numbers(i32::MAX), right in numbers(3 << 14)) {
             Dot(left, right).check();
+        }
+
+        #[test]
+        fn pairs_are_set_equally(old in numbers(i32::MAX), place in 0..INPUTS / 2, pair in numbers(i32::MAX)) {
+            Set(old, place, pair).check();
+        }
+
+        #[test]
+        fn counters_are_equal(
+            probabilities in numbers::<CONTEXTS>((1 << 21) - 1),
+            counts in prop::collection::vec(0..=counters::LIMIT as u32, CONTEXTS),
+            rates in prop::collection::vec(0..1_i32 << 16, CONTEXTS),
+            decision: bool,
+            start in 1..1_i32 << 16,
+        ) {
+            let counter = |i: usize| ((probabilities[i] + (1 << 21)) as u32) << 10 | counts[i];
+            let counters = std::array::from_fn(counter);
+            let rates = std::array::from_fn(|i| rates[i]);
+            Count(counters, rates, i32::from(decision) * ((1 << 22) - 1), start << 6).check();
         }
 
         #[test]
