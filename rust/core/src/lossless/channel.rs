@@ -107,12 +107,12 @@ impl Model {
         coder: &mut impl Coder,
         (x, y): (usize, usize),
     ) {
-        let Some(guesses) = &mut self.guesses else {
-            return self.code_sample::<I>(own, earlier, coder, (x, y));
-        };
         let index = own.samples.index(x, y);
-        let surroundings = guesses.look(&own.samples, &earlier.samples, index);
-        match guesses.code(coder, surroundings, own.samples.all()[index]) {
+        let guessed = self.guesses.as_mut().and_then(|guesses| {
+            guesses.look(&own.samples, &earlier.samples, index);
+            guesses.code(coder, own.samples.all()[index])
+        });
+        match guessed {
             Some(sample) => {
                 own.samples.set(index, sample);
                 own.residuals.set(index, 0);
@@ -121,7 +121,7 @@ impl Model {
             None => self.code_sample::<I>(own, earlier, coder, (x, y)),
         }
         if let Some(guesses) = &mut self.guesses {
-            guesses.learn(surroundings, own.samples.all()[index]);
+            guesses.learn(own.samples.all()[index]);
         }
     }
 
@@ -135,7 +135,7 @@ impl Model {
     ) {
         let index = own.samples.index(x, y);
         let mut around = self.predictors.look(&own.samples, &earlier.samples, index);
-        let mut predictions = self.predictors.predict(&mut around, x, y);
+        let mut predictions = self.predictors.predict::<I>(&mut around, x, y);
         let nearby = self.history.near(x);
         let blend = nearby.blend(&predictions);
         let seen = (nearby, blend);
@@ -150,10 +150,12 @@ impl Model {
         let experts = [slow, local, fast, signs, median, both[0], both[1], corrected];
 
         let scales = situation.scales();
-        let errors: Each = std::array::from_fn(|expert| {
-            let scale = scales[usize::from(SECOND_SCALE[expert])];
-            self.errors[scale].means[expert] >> (ERROR_BITS - EXPERT_ERROR_BITS)
-        });
+        let [first, second] = scales.map(|scale| &self.errors[scale].means);
+        let mut errors = [0; EXPERTS];
+        for (i, error) in errors.iter_mut().enumerate() {
+            let mean = if SECOND_SCALE[i] { second[i] } else { first[i] };
+            *error = mean >> (ERROR_BITS - EXPERT_ERROR_BITS);
+        }
         let step = (octaves(errors[EXPERTS - 1] as u32) as i32 / 16 - 9).max(0);
         let center = ((corrected >> FRACTION_BITS) + 1).min(self.max);
         let boundary = (center << FRACTION_BITS) - (1 << (FRACTION_BITS - 1));
@@ -167,8 +169,10 @@ impl Model {
             step,
             max: self.max,
         };
+        walk.expect::<I>(center);
         let known = own.samples.all()[index];
-        let sample = walk.code(coder, Experts::new(&experts, &errors, boundary), center, known);
+        let sample =
+            walk.code::<I>(coder, Experts::new(&experts, &errors, boundary), center, known);
 
         own.samples.set(index, sample);
         let fine = sample << FRACTION_BITS;

@@ -88,15 +88,16 @@ impl Situation {
     /// The places of the two biases.
     #[inline(always)]
     pub fn biases(&self) -> [usize; 2] {
-        let [before, _, w, _] = self.residuals.map(|residual| self.level(residual) as usize);
-        [self.pattern * 16 + (self.energy / 3).min(15), before * 32 + w]
+        let [before, _, w, _] = self.residuals;
+        let place = self.level(before) * 32 + self.level(w);
+        [self.pattern * 16 + (self.energy / 3).min(15), place as usize]
     }
 
     /// The places of the two scales.
     #[inline(always)]
     pub fn scales(&self) -> [usize; 2] {
-        let [before, earlier, w, n] = self.residuals.map(i32::abs);
-        let sum = before + 2 * earlier + w + n;
+        let [before, earlier, w, n] = self.residuals;
+        let sum = before.abs() + 2 * earlier.abs() + w.abs() + n.abs();
         let class = ((octaves(sum as u32) >> 4) as usize).min(ACTIVITIES - 1);
         [self.energy * ACTIVITIES + self.activity, (ENERGIES + self.range) * ACTIVITIES + class]
     }
@@ -155,5 +156,5 @@ pub fn exact(around: &Neighbourhood, earlier: &[Plane], index: usize) -> [(u32, 
 #[inline(always)]
 pub fn counted(relative: [u32; RELATIVE], exact: [(u32, i32); EXACT], step: i32) -> Contexts {
     let step = step.min(7) as u32;
-    Contexts { relative: relative.map(|context| context * 8 + step), exact }
+    Contexts::new(relative.map(|context| context * 8 + step), exact)
 }

@@ -44,15 +44,22 @@ impl Experts {
     /// `boundary` is a prediction, too.
     #[inline(always)]
     pub fn new(predictions: &Each, errors: &Each, boundary: i32) -> Self {
-        let errors = errors.map(|error| octaves(error as u32).min(OCTAVES as u32 - 1) as i32);
-        let scales = errors.map(|error| SCALES[error as usize]);
-        let reciprocals = scales.map(|scale| scale.reciprocal);
-        let shifts = scales.map(|scale| scale.shift);
-        let start = std::array::from_fn(|i| {
+        let mut experts = Self {
+            errors: [0; EXPERTS],
+            reciprocals: [0; EXPERTS],
+            shifts: [0; EXPERTS],
+            start: [0; EXPERTS],
+        };
+        for i in 0..EXPERTS {
+            let error = octaves(errors[i] as u32).min(OCTAVES as u32 - 1);
+            let scale = SCALES[error as usize];
             let distance = (boundary - predictions[i]).clamp(-MAX_DISTANCE, MAX_DISTANCE);
-            (distance * reciprocals[i]) >> shifts[i]
-        });
-        Self { errors, reciprocals, shifts, start }
+            experts.errors[i] = error as i32;
+            experts.reciprocals[i] = scale.reciprocal;
+            experts.shifts[i] = scale.shift;
+            experts.start[i] = (distance * scale.reciprocal) >> scale.shift;
+        }
+        experts
     }
 
     /// Log-odds of the sample being above the boundary.
@@ -71,10 +78,13 @@ impl Experts {
     #[inline(always)]
     pub fn bound(&self, steps: i32) -> Bound {
         let distance = (steps << FRACTION_BITS).min(MAX_DISTANCE);
-        let z = std::array::from_fn(|i| {
-            self.start[i] + ((distance * self.reciprocals[i]) >> self.shifts[i])
-        });
-        Bound { z, softplus: z.map(softplus) }
+        let mut bound = Bound { z: [0; EXPERTS], softplus: [0; EXPERTS] };
+        for i in 0..EXPERTS {
+            let z = self.start[i] + ((distance * self.reciprocals[i]) >> self.shifts[i]);
+            bound.z[i] = z;
+            bound.softplus[i] = softplus(z);
+        }
+        bound
     }
 
     /// Log-odds of being at least `2^step` values beyond a bound, given that it is beyond it.

@@ -29,10 +29,9 @@ pub struct Guesses {
     trust: Vec<u16>,
     /// Whether the last four samples were guessed, a bit each.
     recent: usize,
+    /// Where the memories of the current sample's surroundings are.
+    surroundings: [usize; KINDS],
 }
-
-/// Where the memories of a sample's surroundings are.
-pub type Surroundings = [usize; KINDS];
 
 impl Guesses {
     /// Remembers nothing.
@@ -41,12 +40,13 @@ impl Guesses {
             memories: vec![Memory::default(); KINDS << ENTRY_BITS],
             trust: vec![1 << 15; KINDS * (usize::from(MAX_STREAK) + 1) * 16],
             recent: 0,
+            surroundings: [0; KINDS],
         }
     }
 
-    /// The surroundings of the sample at `index`: its neighbours and the channels before it.
+    /// Looks at the surroundings of the sample at `index`: its neighbours and the channels before it.
     #[inline(always)]
-    pub fn look(&self, own: &Plane, earlier: &[Plane], index: usize) -> Surroundings {
+    pub fn look(&mut self, own: &Plane, earlier: &[Plane], index: usize) {
         let (all, stride) = (own.all(), own.stride());
         let north = index - stride;
         let mut hash = 0;
@@ -72,22 +72,17 @@ impl Guesses {
             add(&mut hash, all[place]);
         }
         let hashes = [hash, narrow, narrower, narrowest];
-        std::array::from_fn(|kind| {
+        self.surroundings = std::array::from_fn(|kind| {
             (kind << ENTRY_BITS) + (hashes[kind] >> (32 - ENTRY_BITS)) as usize
-        })
+        });
     }
 
     /// Codes which guess is right, from the one on the widest surroundings on, and returns it; each
     /// value is only guessed once.
     #[inline(always)]
-    pub fn code(
-        &mut self,
-        coder: &mut impl Coder,
-        surroundings: Surroundings,
-        known: i32,
-    ) -> Option<i32> {
+    pub fn code(&mut self, coder: &mut impl Coder, known: i32) -> Option<i32> {
         let mut guessed = None;
-        let memories = surroundings.map(|place| self.memories[place]);
+        let memories = self.surroundings.map(|place| self.memories[place]);
         for (kind, memory) in memories.into_iter().enumerate() {
             let before = &memories[..kind];
             let wrong = before.iter().any(|m| m.streak > 0 && m.sample == memory.sample);
@@ -111,8 +106,8 @@ impl Guesses {
 
     /// Remembers what the sample is.
     #[inline(always)]
-    pub fn learn(&mut self, surroundings: Surroundings, sample: i32) {
-        for place in surroundings {
+    pub fn learn(&mut self, sample: i32) {
+        for place in self.surroundings {
             let memory = &mut self.memories[place];
             if memory.streak > 0 && i32::from(memory.sample) == sample {
                 memory.streak = (memory.streak + 1).min(MAX_STREAK);

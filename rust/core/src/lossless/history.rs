@@ -1,5 +1,6 @@
 //! How well predictions did nearby: it blends them and tells calm from busy places.
 
+use super::least_squares::quotient;
 use super::predictors::{PREDICTIONS, Predictions};
 use super::tables::{INVERSE_SQUARES, OCTAVES, octaves};
 
@@ -30,13 +31,20 @@ impl History {
         let (w, ww) = (&current[x + BORDER - 1], &current[x + BORDER - 2]);
         let (nw, n, ne) = (&above[x + BORDER - 1], &above[x + BORDER], &above[x + BORDER + 1]);
         let nn = &higher[x + BORDER];
-        Nearby(std::array::from_fn(|i| 2 * (w[i] + n[i]) + nw[i] + ne[i] + ww[i] + nn[i]))
+        let mut nearby = [0; 8];
+        for (i, sum) in nearby.iter_mut().enumerate() {
+            *sum = 2 * (w[i] + n[i]) + nw[i] + ne[i] + ww[i] + nn[i];
+        }
+        Nearby(nearby)
     }
 
     /// Records the errors of `sample`'s predictions and their blend (all with the same fraction).
     #[inline(always)]
     pub fn record(&mut self, x: usize, predictions: &Predictions, sample: i32) {
-        self.rows[0][x + BORDER] = predictions.map(|prediction| (sample - prediction).abs());
+        let errors = &mut self.rows[0][x + BORDER];
+        for (error, prediction) in errors.iter_mut().zip(predictions) {
+            *error = (sample - prediction).abs();
+        }
     }
 
     /// Records that a sample was known without predictions.
@@ -62,7 +70,7 @@ impl Nearby {
             sum += weight * i64::from(prediction);
             total += weight;
         }
-        ((sum + total / 2) / total) as i32
+        quotient(sum + total / 2, total) as i32
     }
 
     /// The sum for the blend: 128 for each value of the sample that its error is on average.

@@ -6,6 +6,9 @@
 /// Samples on each side of a row, and rows above the first one, that neighbours may reach.
 pub const BORDER: usize = 4;
 
+/// Samples that may be read, but mean nothing, before and after all others.
+pub const MARGIN: usize = 8;
+
 /// One channel: `height` rows of `width` samples, and the border.
 #[derive(Clone)]
 pub struct Plane {
@@ -17,7 +20,7 @@ pub struct Plane {
 impl Plane {
     /// A plane whose samples, still unknown, are all `unknown`.
     pub fn new(width: usize, height: usize, unknown: i32) -> Self {
-        let samples = vec![unknown; (width + 2 * BORDER) * (height + 2 * BORDER)];
+        let samples = vec![unknown; (width + 2 * BORDER) * (height + 2 * BORDER) + 2 * MARGIN];
         Self { width, height, samples }
     }
 
@@ -40,10 +43,10 @@ impl Plane {
     /// Where a sample lies in [`all`](Self::all).
     #[inline(always)]
     pub fn index(&self, x: usize, y: usize) -> usize {
-        (y + BORDER) * self.stride() + x + BORDER
+        MARGIN + (y + BORDER) * self.stride() + x + BORDER
     }
 
-    /// All samples, the border included.
+    /// All samples, the border and the margin included.
     #[inline(always)]
     pub fn all(&self) -> &[i32] {
         &self.samples

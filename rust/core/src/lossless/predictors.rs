@@ -2,8 +2,10 @@
 
 use super::experts::FRACTION_BITS;
 use super::instructions::Instructions;
-use super::least_squares::{INPUTS, Inputs, LeastSquares, MAX_FEATURE, SUM_BITS, WEIGHT_BITS};
-use super::planes::Plane;
+use super::least_squares::{
+    INPUTS, Inputs, LeastSquares, MAX_FEATURE, SUM_BITS, Sample, WEIGHT_BITS, descend,
+};
+use super::planes::{BORDER, MARGIN, Plane};
 
 /// Number of predictions.
 pub const PREDICTIONS: usize = 6;
@@ -13,6 +15,9 @@ pub type Predictions = [i32; 8];
 
 /// Neighbours side by side: `(channels back, dx of the first, dy, number)`.
 type Run = (usize, isize, isize, usize);
+
+/// Inputs that are collected together.
+const LANES: usize = MARGIN;
 
 /// The inputs without, with one and with more than one earlier channel.
 const NEIGHBOURS: [&[Run]; 3] = [
@@ -54,9 +59,6 @@ const _: () = assert!(SLOW_MEMORY + IMPORTANCE_BITS <= SUM_BITS);
 /// Bits of the largest importance of a sample.
 pub const IMPORTANCE_BITS: u32 = 5;
 
-/// Steps of coordinate descent for each sample.
-const DESCENTS: usize = 2;
-
 /// Base-2 logarithm of the samples of a row that share a local problem.
 const SEGMENT_BITS: usize = 5;
 
@@ -74,9 +76,21 @@ pub struct Neighbourhood {
     sign: i64,
 }
 
+/// Samples side by side of which some are inputs: the part of a run in one vector of inputs.
+struct Window {
+    /// Channels back.
+    back: usize,
+    /// From the sample that is predicted to the first one of the window.
+    offset: isize,
+    /// All ones where the inputs are these samples, zeros elsewhere.
+    mask: [i32; LANES],
+}
+
 /// Predictors of one channel.
 pub struct Predictors {
-    runs: &'static [Run],
+    /// The first inputs, all of the same channel: from the sample that is predicted to each.
+    first: [isize; LANES],
+    windows: [Vec<Window>; INPUTS / LANES - 1],
     shift: u32,
     max: i32,
     slow: Vec<LeastSquares>,
@@ -88,10 +102,11 @@ pub struct Predictors {
 impl Predictors {
     /// Predictors of samples of 0 to `max` in rows of `width`, with so many earlier channels.
     pub fn new(width: usize, max: i32, earlier: usize) -> Self {
-        let runs = NEIGHBOURS[earlier.min(2)];
+        let (runs, stride) = (NEIGHBOURS[earlier.min(2)], width + 2 * BORDER);
         let start = LeastSquares::new([0; INPUTS]);
         Self {
-            runs,
+            first: first(runs, stride),
+            windows: windows(runs, stride),
             shift: (max.ilog2() + 1).saturating_sub(8),
             max: max << FRACTION_BITS,
             slow: vec![start.clone(); 4],
@@ -104,45 +119,58 @@ impl Predictors {
     /// Looks around the sample at `index`.
     #[inline(always)]
     pub fn look(&self, own: &Plane, earlier: &[Plane], index: usize) -> Neighbourhood {
-        let channel = |back: usize| if back == 0 { own } else { &earlier[earlier.len() - back] };
-        let means: [i32; 3] = std::array::from_fn(|back| {
-            if back > earlier.len().min(2) { 0 } else { mean(channel(back), index) }
-        });
-        let mut inputs = [0; INPUTS];
-        let mut place = 0;
-        for &(back, dx, dy, count) in self.runs {
-            let plane = channel(back);
-            let start = index.wrapping_add_signed(dy * plane.stride() as isize + dx);
-            let samples = &plane.all()[start..start + count];
-            for (input, &sample) in inputs[place..place + count].iter_mut().zip(samples) {
-                *input = sample - means[back];
-            }
-            place += count;
-        }
+        let planes = match earlier {
+            [] => [own; 3],
+            [last] => [own, last, own],
+            [.., second, last] => [own, last, second],
+        };
+        let means = [mean(planes[0], index), mean(planes[1], index), mean(planes[2], index)];
         let near = near(own, index);
-        let steps = earlier.last().map_or([0; 3], |plane| {
+        let mut steps = [0; 3];
+        if let Some(plane) = earlier.last() {
             let here = plane.all()[index];
-            let near = self::near(plane, index);
-            [here - near[0], here - near[1], here - near[2]]
-        });
-        Neighbourhood { inputs, mean: means[0], near, steps, sign: 0 }
+            let [w, n, nw, ..] = self::near(plane, index);
+            steps = [here - w, here - n, here - nw];
+        }
+        let mut around =
+            Neighbourhood { inputs: [0; INPUTS], mean: means[0], near, steps, sign: 0 };
+        let (parts, _) = around.inputs.as_chunks_mut();
+        // One by one, since a vector that includes W would wait until W is written.
+        for (input, &offset) in parts[0].iter_mut().zip(&self.first) {
+            *input = own.all()[index.wrapping_add_signed(offset)] - means[0];
+        }
+        for (inputs, windows) in parts[1..].iter_mut().zip(&self.windows) {
+            *inputs = [0; LANES];
+            for window in windows {
+                let start = index.wrapping_add_signed(window.offset);
+                let samples = &planes[window.back].all()[start..][..LANES];
+                for lane in 0..LANES {
+                    inputs[lane] |= (samples[lane] - means[window.back]) & window.mask[lane];
+                }
+            }
+        }
+        around
     }
 
     /// All predictions, within the range.
     #[inline(always)]
-    pub fn predict(&self, around: &mut Neighbourhood, x: usize, y: usize) -> Predictions {
+    pub fn predict<I: Instructions>(
+        &self,
+        around: &mut Neighbourhood,
+        x: usize,
+        y: usize,
+    ) -> Predictions {
         let inputs = &around.inputs;
         let squares = |problem: &LeastSquares| {
-            let sum = problem.predict(inputs) >> (WEIGHT_BITS - FRACTION_BITS);
+            let sum = problem.predict::<I>(inputs) >> (WEIGHT_BITS - FRACTION_BITS);
             sum as i32 + (around.mean << FRACTION_BITS)
         };
-        around.sign =
-            inputs.iter().zip(&self.signs).map(|(&i, &w)| i64::from(i) * i64::from(w)).sum();
+        around.sign = I::dot(inputs, &self.signs);
         let [w, n, nw, ..] = around.near;
         let [sw, sn, snw] = around.steps;
         let (w, n, nw) = (w + sw, n + sn, nw + snw);
         let median = (w + n - nw).clamp(w.min(n), w.max(n));
-        let predictions = [
+        let mut predictions = [
             squares(&self.slow[parity(x, y)]),
             squares(&self.local[x >> SEGMENT_BITS]),
             squares(&self.fast),
@@ -152,7 +180,10 @@ impl Predictors {
             0,
             0,
         ];
-        predictions.map(|prediction| prediction.clamp(0, self.max))
+        for prediction in &mut predictions {
+            *prediction = (*prediction).clamp(0, self.max);
+        }
+        predictions
     }
 
     /// Learns the sample at column `x` of row `y`.
@@ -166,26 +197,56 @@ impl Predictors {
         importance: i32,
     ) {
         let small = |value: i32| (value >> self.shift).clamp(-MAX_FEATURE, MAX_FEATURE);
-        let features = around.inputs.map(small);
-        let target = small(sample - around.mean);
+        let target = small(sample - around.mean) * importance;
+        let mut learned = Sample { features: [0; INPUTS], factors: [0; INPUTS], target };
+        for (i, &input) in around.inputs.iter().enumerate() {
+            learned.features[i] = small(input);
+            learned.factors[i] = learned.features[i] * importance;
+        }
         let slow = &mut self.slow[parity(x, y)];
         let local = &mut self.local[x >> SEGMENT_BITS];
-        slow.learn::<I>(&features, target, importance, SLOW_MEMORY);
-        local.learn::<I>(&features, target, importance, LOCAL_MEMORY);
-        self.fast.learn::<I>(&features, target, importance, FAST_MEMORY);
-        for _ in 0..DESCENTS {
-            // Side by side, since each one alone is a chain of dependent instructions.
-            slow.descend(SLOW_RIDGE);
-            local.descend(LOCAL_RIDGE);
-            self.fast.descend(FAST_RIDGE);
-        }
+        I::learn(slow, &learned, SLOW_MEMORY);
+        I::learn(local, &learned, LOCAL_MEMORY);
+        I::learn(&mut self.fast, &learned, FAST_MEMORY);
+        let ridges = [SLOW_RIDGE, LOCAL_RIDGE, FAST_RIDGE];
+        descend::<I>([slow, local, &mut self.fast], ridges);
         let missing = (i64::from(sample - around.mean) << WEIGHT_BITS) - around.sign;
         let step = (missing >> (WEIGHT_BITS - 2)).clamp(-32, 32) as i32;
-        for (weight, feature) in self.signs.iter_mut().zip(features) {
+        for (weight, feature) in self.signs.iter_mut().zip(learned.features) {
             *weight += (step * feature) >> 8;
             *weight = (*weight).clamp(-3 << WEIGHT_BITS, 3 << WEIGHT_BITS);
         }
     }
+}
+
+/// Where the first inputs are, in planes whose rows are `stride` apart.
+fn first(runs: &[Run], stride: usize) -> [isize; LANES] {
+    let places = |&(_, dx, dy, count): &Run| {
+        (dx..dx + count as isize).map(move |dx| dy * stride as isize + dx)
+    };
+    let mut offsets = runs.iter().flat_map(places);
+    std::array::from_fn(|_| offsets.next().unwrap_or(0))
+}
+
+/// The windows of all other inputs.
+fn windows(runs: &[Run], stride: usize) -> [Vec<Window>; INPUTS / LANES - 1] {
+    let mut windows = [const { Vec::new() }; INPUTS / LANES - 1];
+    let mut first = 0;
+    for &(back, dx, dy, count) in runs {
+        for (part, windows) in windows.iter_mut().enumerate() {
+            let input = (part + 1) * LANES;
+            let covered = |lane| (first..first + count).contains(&(input + lane));
+            if (0..LANES).any(covered) {
+                windows.push(Window {
+                    back,
+                    offset: dy * stride as isize + dx + input as isize - first as isize,
+                    mask: std::array::from_fn(|lane| -i32::from(covered(lane))),
+                });
+            }
+        }
+        first += count;
+    }
+    windows
 }
 
 /// The four kinds of pixels of pictures whose colours were sampled at half the resolution.

@@ -95,8 +95,10 @@ const DECAY_HALF: u128 = 1_148_426_689_630_428_644;
 /// The probability in 1/2^16 of a logit, never 0 nor 2^16.
 #[inline(always)]
 pub fn squash(logit: i32) -> u32 {
-    let tail = u32::from(SQUASH[logit.abs().min(MAX_LOGIT) as usize]);
-    if logit < 0 { tail } else { (1 << 16) - tail }
+    let tail = i32::from(SQUASH[logit.abs().min(MAX_LOGIT) as usize]);
+    // Without a branch, which nobody could predict.
+    let negative = logit >> 31;
+    (((1 << 16) & !negative) + ((tail ^ !negative) - !negative)) as u32
 }
 
 /// The logit of the probability `(i + 1/2) / 2^12`.
@@ -126,9 +128,10 @@ pub fn stretch(probability: u32) -> i32 {
 #[inline(always)]
 pub fn octaves(x: u32) -> u32 {
     let x = x.max(1);
-    let exponent = x.ilog2();
-    (exponent << OCTAVE_BITS)
-        + ((u64::from(x) << OCTAVE_BITS >> exponent) as u32 - (1 << OCTAVE_BITS))
+    let zeros = x.leading_zeros();
+    // The bits from the highest one on.
+    let mantissa = x << zeros >> (31 - OCTAVE_BITS);
+    ((31 - zeros) << OCTAVE_BITS) + mantissa - (1 << OCTAVE_BITS)
 }
 
 /// The middle of the numbers whose [`octaves`] is `index`, in 1/32.

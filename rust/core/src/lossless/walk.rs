@@ -6,7 +6,8 @@
 
 use super::binary::Coder;
 use super::counters::{Contexts, Counters, NODES, Node};
-use super::experts::{EXPERTS, Each, Experts};
+use super::experts::{Each, Experts};
+use super::instructions::Instructions;
 use super::mixer::{Logits, Mixer, SOURCES};
 use super::tables::squash;
 
@@ -44,10 +45,20 @@ pub struct Walk<'a> {
 }
 
 impl Walk<'_> {
+    /// Has counters of the values around `center` brought into the cache before the first decision:
+    /// there are too many of them to stay there.
+    #[inline(always)]
+    pub fn expect<I: Instructions>(&self, center: i32) {
+        for value in [center - 2, center + 2] {
+            let node = Node { place: 0, value, step: self.step, kind: 0 };
+            self.counters.expect::<I>(&self.contexts, node);
+        }
+    }
+
     /// Codes a sample around `center`, the first value above the boundary that the experts are
     /// about; `known` is the sample where the coder is an encoder.
     #[inline(always)]
-    pub fn code(
+    pub fn code<I: Instructions>(
         &mut self,
         coder: &mut impl Coder,
         mut experts: Experts,
@@ -55,7 +66,7 @@ impl Walk<'_> {
         known: i32,
     ) -> i32 {
         let first = Node { place: 0, value: center, step: self.step, kind: 0 };
-        let up = self.decide(coder, experts.above(), first, known >= center);
+        let up = I::decide(self, coder, &experts.above(), first, known >= center);
         let (distance, room) =
             if up { (known - center, self.max + 1 - center) } else { (center - 1 - known, center) };
         let (side, kind) = if up { (PLACES, 1) } else { (0, 2) };
@@ -78,7 +89,7 @@ impl Walk<'_> {
             let end = start + length;
             high = experts.bound(end);
             let node = Node { place: side + 1 + grown.min(5), value: value(end), step, kind };
-            if !self.decide(coder, logits, node, distance >= end) {
+            if !I::decide(self, coder, &logits, node, distance >= end) {
                 break;
             }
             start = end;
@@ -96,7 +107,7 @@ impl Walk<'_> {
             let place = side + 7 + 3 * grown.min(2) + level;
             let node =
                 Node { place, value: value(start + half), step: step + side as i32, kind: 3 };
-            if self.decide(coder, logits, node, distance >= start + half) {
+            if I::decide(self, coder, &logits, node, distance >= start + half) {
                 start += half;
                 length -= half;
                 low = middle;
@@ -111,11 +122,18 @@ impl Walk<'_> {
 
     /// Codes one decision and learns from it.
     #[inline(always)]
-    fn decide(&mut self, coder: &mut impl Coder, experts: Each, node: Node, truth: bool) -> bool {
-        let places = self.counters.find(&self.contexts, node);
+    pub fn decide<I: Instructions>(
+        &mut self,
+        coder: &mut impl Coder,
+        experts: &Each,
+        node: Node,
+        truth: bool,
+    ) -> bool {
+        let found = self.counters.find::<I>(&self.contexts, node);
         let mut logits: Logits = [0; SOURCES];
-        logits[..EXPERTS].copy_from_slice(&experts);
-        logits[EXPERTS..].copy_from_slice(&self.counters.logits(&places));
+        let (halves, _) = logits.as_chunks_mut();
+        halves[0] = *experts;
+        found.logits(&mut halves[1]);
         let place = node.place % PLACES;
         let step = self.step.min(STEPS as i32 - 1) as usize;
         let selection = [
@@ -124,11 +142,10 @@ impl Walk<'_> {
             self.activity * PLACES + place,
             0,
         ];
-        let logit = self.mixer.mix(&logits, &selection);
-        let probability = squash(logit);
+        let probability = squash(self.mixer.mix::<I>(&logits, &selection));
         let decision = coder.code(probability, truth);
-        self.mixer.learn(&logits, &selection, logit, decision);
-        self.counters.learn(&places, decision, probability);
+        self.mixer.learn::<I>(&logits, &selection, probability, decision);
+        self.counters.learn::<I>(&found, decision, probability);
         decision
     }
 }
