@@ -28,7 +28,7 @@ use crate::transform::{COLOURS, Transform, grow, shown};
 const BIT: f64 = (1 << LENGTH_BITS) as f64;
 
 /// Passes of each effort.
-pub const PASSES: [u32; 3] = [0, 8, 24];
+pub const PASSES: [u32; 3] = [0, 10, 24];
 
 /// Damping at first: more than 1, because other changes are made beside it and the synthesis is
 /// not linear.
