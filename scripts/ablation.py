@@ -67,7 +67,8 @@ def begin(variant: Variant, config: TrainConfig, sampler: CropSampler) -> Traine
 def train(trainer: Trainer, sampler: CropSampler) -> VQVAE:
     """The model of averaged weights at the end of a run."""
     while trainer.step < trainer.config.steps:
-        trainer.train_step(sampler.batch(trainer.step, 0, trainer.config.batch))
+        chosen = (trainer.step, 0, trainer.config.batch)
+        trainer.train_step(sampler.batch(*chosen), sampler.labels(*chosen))
     with torch.no_grad():
         for parameter, average in zip(trainer.model.parameters(), trainer.average, strict=True):
             parameter.copy_(average)

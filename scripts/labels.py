@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from ablation import train
 from PIL import Image
 from train_on_codes import pictures
 
@@ -37,13 +38,7 @@ def trained(config: ModelConfig, sampler: CropSampler, steps: int, batch: int) -
     """The averaged weights at the end of a run that starts from `photo`."""
     training = TrainConfig(steps=steps, batch=batch, crop=SIDE, peak_rate=5e-4, warmup_steps=50, decay=0.5)
     model = go_on_as(weights.load_networks(weights.resolve("photo")), config, torch.empty(0))
-    trainer = Trainer(model, training, torch.device("cpu"))
-    for step in range(steps):
-        trainer.train_step(sampler.batch(step, 0, batch), sampler.labels(step, 0, batch))
-    with torch.no_grad():
-        for parameter, average in zip(trainer.model.parameters(), trainer.average, strict=True):
-            parameter.copy_(average)
-    return trainer.model
+    return train(Trainer(model, training, torch.device("cpu")), sampler)
 
 
 def measure(codec: vqcodec.Codec, images: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
@@ -81,9 +76,9 @@ def main() -> None:
             path = Path(folder) / "model.safetensors"
             path.write_bytes(export_model(model, name=name, description=""))
             codec = vqcodec.load(path)
-        told = (
-            {"own label": labels, "the next label": (labels + 1) % CLASSES} if config is knowing else {"": 0 * labels}
-        )
+        told = {"": 0 * labels}
+        if config is knowing:
+            told = {"own label": labels, "the next label": (labels + 1) % CLASSES}
         for which, given in told.items():
             bits, decibels = measure(codec, shown, given)
             results[", ".join(filter(None, (name, which)))] = {"bits": bits, "psnr": decibels}

@@ -45,7 +45,7 @@ def train(
 
     from vqcodec import checkpoint, weights
     from vqcodec.errors import InvalidInputError
-    from vqcodec.photos import CropSampler, load_classes, load_folders, load_torchvision
+    from vqcodec.photos import CropSampler, load_classes, load_folders
     from vqcodec.progress import TrainingLog
     from vqcodec.successors import go_on_as
     from vqcodec.train import Trainer, connect, disconnect, resume, run, start
@@ -59,19 +59,15 @@ def train(
     if labels and (len(sources) > 1 or validation):
         raise typer.BadParameter("goes with one folder of classes, and without --validation", param_hint="--labels")
     device = connect()
-    model_config = PRESETS[preset]
-    photos: list[np.ndarray] = []
-    classes = None
+    model_config, classes = PRESETS[preset], None
     if labels:
         photos, classes = load_classes(Path(sources[0]))
         try:
             model_config = model_config.with_labels(max(classes) + 1, quality)
         except ValueError as error:
             raise InvalidInputError(f"{sources[0]}: {error}") from error
-    for source in [] if labels else sources:
-        kind, _, rest = source.partition(":")
-        name, _, root = rest.partition(":")
-        photos += load_torchvision(name, Path(root)) if kind == "torchvision" else load_folders([Path(source)])
+    else:
+        photos = [photo for source in sources for photo in _load(source)]
     held_out = load_folders([validation]) if validation else []
     found = checkpoint.latest(output)
     config = TrainConfig(steps=steps, batch=batch, crop=crop, seed=seed)
@@ -95,6 +91,15 @@ def train(
             log.note(note)
         run(trainer, sampler, held_out, output, log, until or steps, checkpoint_steps)
     disconnect()
+
+
+def _load(source: str) -> list[np.ndarray]:
+    """The photos of a folder or of a stored torchvision dataset."""
+    from vqcodec.photos import load_folders, load_torchvision
+
+    kind, _, rest = source.partition(":")
+    name, _, root = rest.partition(":")
+    return load_torchvision(name, Path(root)) if kind == "torchvision" else load_folders([Path(source)])
 
 
 def export(
