@@ -101,7 +101,7 @@ pub fn lengths(prior: &ContextPrior, codes: &CodeGrid, quality: u8) -> Result<Le
     let steps: Vec<_> = steps.collect();
     let of_step = |place: (usize, usize)| {
         let trace = prior.trace(&features, quality, place)?;
-        let (around, slopes) = of_step(prior, codes, place, &trace)?;
+        let (around, slopes) = price(prior, codes, place, &trace)?;
         Ok((place, around, prior.step_gradient(place, &trace, slopes)?))
     };
     let mut around = vec![[0; 3]; variables * height * width];
@@ -121,7 +121,7 @@ pub fn lengths(prior: &ContextPrior, codes: &CodeGrid, quality: u8) -> Result<Le
 }
 
 /// The lengths around the codes of a step, and the slopes of their own lengths with each output.
-fn of_step(
+fn price(
     prior: &ContextPrior,
     codes: &CodeGrid,
     (slice, step): (usize, usize),
