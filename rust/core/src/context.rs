@@ -19,7 +19,7 @@ use crate::features::{Embedding, FeatureGrid};
 use crate::kernels::Kernel;
 use crate::logistic::Logistic;
 use crate::network::{Layer, activate};
-use crate::order::{Pattern, Source, Tap};
+use crate::order::{Pattern, Tap};
 use crate::prior::Prior;
 
 /// Positions that go through the network together: their contexts fit the level-2 cache.
@@ -462,10 +462,7 @@ impl<'a> Evaluation<'a> {
         let in_pairs = own.start.is_multiple_of(2) && own.end.is_multiple_of(2);
         let (mut taps, mut spans, mut columns) = (Vec::new(), Vec::<Range<usize>>::new(), 0..0);
         for &tap in &self.step.taps {
-            let channels = match tap.source {
-                Source::Earlier => 0..own.start,
-                Source::Own => own.clone(),
-            };
+            let channels = tap.channels(&own);
             columns = columns.end..columns.end + channels.len();
             if in_pairs && !inside(&tap) {
                 continue;

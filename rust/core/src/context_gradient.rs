@@ -7,7 +7,6 @@ use crate::conv::Conv;
 use crate::error::Result;
 use crate::features::NUMBER_BITS;
 use crate::network::{Layer, MAX_ACTIVATION};
-use crate::order::Source;
 
 /// The backward pass of a prior over numbers without a coarse level.
 #[derive(Debug, Clone)]
@@ -80,10 +79,7 @@ impl ContextPrior {
         for ((y, x), found) in positions.zip(found.values.chunks_exact(found.channels)) {
             let mut columns = 0;
             for tap in &step.taps {
-                let variables = match tap.source {
-                    Source::Earlier => 0..slice.variables.start,
-                    Source::Own => slice.variables.clone(),
-                };
+                let variables = tap.channels(&slice.variables);
                 let found = &found[columns..][..variables.len()];
                 columns += variables.len();
                 let (y, x) = (y.wrapping_add_signed(tap.dy), x.wrapping_add_signed(tap.dx));

@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 use crate::features::Embedding;
 use crate::kernels::Kernel;
 use crate::network::{MAX_ACTIVATION, MAX_FEATURE, QUALITY_STEPS};
-use crate::order::{self, Source, StepOrder};
+use crate::order::{self, StepOrder};
 pub use crate::tensors::config_of;
 use crate::tensors::{Tensors, invalid, runtime_of};
 use crate::transform::Transform;
@@ -267,13 +267,10 @@ impl PriorReader<'_, '_> {
         hidden: usize,
     ) -> Result<Slice> {
         let levels = Some(self.levels);
-        let own = variables.len() * head.features();
+        let own = earlier..earlier + variables.len() * head.features();
         let mut steps = Vec::new();
         for (number, StepOrder { pattern, sequential, taps }) in orders.into_iter().enumerate() {
-            let seen = taps.iter().map(|tap| match tap.source {
-                Source::Earlier => earlier,
-                Source::Own => own,
-            });
+            let seen = taps.iter().map(|tap| tap.channels(&own).len());
             let inputs = (seen.sum(), MAX_FEATURE);
             let name = format!("{name}.{number}.context");
             let context = self.tensors.layer(&name, inputs, hidden, (Dtype::I8, levels))?;

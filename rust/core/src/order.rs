@@ -15,6 +15,8 @@
 //! Everything outside the tile is 0, so a tap needs only the guarantee that what it sees *inside*
 //! the tile is decoded by then: the tests below prove it for every step.
 
+use std::ops::Range;
+
 /// No tap reaches farther than this many rows or columns.
 pub const REACH: usize = 4;
 
@@ -67,6 +69,16 @@ pub struct Tap {
     pub dx: isize,
     /// Whose features are taken there.
     pub source: Source,
+}
+
+impl Tap {
+    /// The channels it sees, for a slice that has the `own` ones.
+    pub fn channels(self, own: &Range<usize>) -> Range<usize> {
+        match self.source {
+            Source::Earlier => 0..own.start,
+            Source::Own => own.clone(),
+        }
+    }
 }
 
 /// One step of a slice.
