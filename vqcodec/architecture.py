@@ -27,8 +27,6 @@ def runtime(config: ModelConfig) -> dict[str, Any]:
 
 def _prior(config: ModelConfig, slices: tuple[int, ...]) -> dict[str, Any]:
     prior = {"slices": list(slices), "hidden": config.prior_hidden, "head": "logistic"}
-    if config.order != "slices":
-        prior["order"] = config.order
     if config.quantizer == "codebook":
         prior |= {"head": "categorical", "alphabet": config.codebook_size, "embedding": config.embedding}
     return prior

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from functools import partial
 
 import numpy as np
 import torch
@@ -14,8 +13,7 @@ from torch.nn import functional as F
 from vqcodec.integers import second_moments
 from vqcodec.models import VQVAE
 from vqcodec.photos import CropSampler
-from vqcodec.prior import PriorSlice, Slice, TapConv, checkerboard
-from vqcodec.wavefront import WavefrontSlice
+from vqcodec.prior import PriorSlice, TapConv, checkerboard
 
 Moments = dict[str, Tensor]
 BATCHES, BATCH, SIDE = 16, 8, 256  # of crops: more do not help
@@ -45,28 +43,23 @@ def input_moments(model: VQVAE, images: Sequence[Tensor]) -> Moments:
 
 
 @contextmanager
-def _watched(block: Slice, name: str, moments: Moments) -> Iterator[None]:
+def _watched(block: PriorSlice, name: str, moments: Moments) -> Iterator[None]:
     """Within, what the layers of a slice see is added to the moments."""
 
     def add(layer: str, inputs: Tensor) -> None:
         """Inputs (N, inputs), maybe of several calls."""
         moments[f"{name}.{layer}"] = moments.get(f"{name}.{layer}", 0.0) + second_moments(inputs)
 
-    def watch(layer: str, _: nn.Module, arguments: tuple[Tensor, ...]) -> None:
-        inputs = arguments[0] if isinstance(block, WavefrontSlice) else arguments[0].movedim(1, 3)
-        add(layer, inputs.flatten(0, 2))
-
     def watch_contexts(_: nn.Module, arguments: tuple[Tensor, ...]) -> None:
-        assert isinstance(block, PriorSlice)
         for step, inputs in enumerate(_contexts(block, *arguments)):
             add(f"{step}.context", inputs)
 
-    layers = {name: block.get_submodule(name) for name in ("hidden1", "hidden2", "head")}
-    handles = [module.register_forward_pre_hook(partial(watch, name)) for name, module in layers.items()]
-    if isinstance(block, WavefrontSlice):
-        handles.append(block.context.register_forward_pre_hook(partial(watch, "0.context")))
-    else:
-        handles.append(block.register_forward_pre_hook(watch_contexts))
+    handles = [block.register_forward_pre_hook(watch_contexts)]
+    for layer in ("hidden1", "hidden2", "head"):
+        conv = block.get_submodule(layer)
+        handles.append(
+            conv.register_forward_pre_hook(lambda _, seen, layer=layer: add(layer, seen[0].movedim(1, 3).flatten(0, 2)))
+        )
     try:
         yield
     finally:

@@ -17,9 +17,9 @@ MAX_LABELS = 16  # as many as quality levels: files name a position by one byte
 class ModelConfig:
     """Shape of one VQ-VAE: transform, quantiser and context prior.
 
-    The defaults are the built-in `photo` model but for the order: a residual transform beside a linear
-    PCA skip, an integer grid as implicit product codebook and eight quality levels between `lambda_min`
-    and `lambda_max` (rate-distortion trade-off, bits per pixel against 255^2 MSE).
+    The defaults are the built-in `photo` model: a residual transform beside a linear PCA skip, an
+    integer grid as implicit product codebook and eight quality levels between `lambda_min` and
+    `lambda_max` (rate-distortion trade-off, bits per pixel against 255^2 MSE).
     """
 
     transform: Literal["residual", "plain"] = "residual"
@@ -38,7 +38,6 @@ class ModelConfig:
     lambda_max: float = 0.035
     labels: int = 0  # classes of pictures, which take the place of the quality levels; 0: none
     slices: tuple[int, ...] = (12, 28, 56, 96)  # coding order of the channels, PCA order within
-    order: Literal["slices", "wavefront"] = "slices"  # whether positions are coded for each slice, or slices for each
     coarse_slices: tuple[int, ...] = ()  # the same of a coarse level at twice the stride; empty: one level
     prior_hidden: int = 160
     codebook_size: int = 512  # codebook quantiser: K
@@ -58,8 +57,6 @@ class ModelConfig:
             raise ValueError(f"no such transform and quantizer: {self.transform!r}, {self.quantizer!r}")
         if self.distortion not in ("mse", "ms-ssim"):
             raise ValueError(f"no such distortion: {self.distortion!r}")
-        if self.order not in ("slices", "wavefront") or (self.order == "wavefront" and self.coarse_slices):
-            raise ValueError(f"no such order, or not with a coarse level: {self.order!r}")
         if not 0.0 <= self.codebook_rate < 1e3:
             raise ValueError(f"codebook_rate must lie between 0 and 1000, not {self.codebook_rate!r}")
         if not 0.0 < self.lambda_min <= self.lambda_max < 1e6:
@@ -158,17 +155,14 @@ PHOTO_VQ = ModelConfig(
 )
 """Learned product codebooks on the transform of `photo`: 48 groups of 4 channels, 128 codes each, one rate."""
 
-PHOTO = ModelConfig(order="wavefront")
-"""The built-in model `photo`."""
-
-MS_SSIM = dataclasses.replace(PHOTO, distortion="ms-ssim")
+MS_SSIM = ModelConfig(distortion="ms-ssim")
 """The model `photo` for the eye rather than for PSNR: its distortion is 1 - MS-SSIM."""
 
 HIERARCHY = ModelConfig(coarse_slices=(12, 36))
 """The model `photo` under a coarse level of 48 channels at stride 32, as in VQ-VAE-2 (Razavi et al. 2019)."""
 
 PRESETS: dict[str, ModelConfig] = {
-    "photo": PHOTO,
+    "photo": ModelConfig(),
     "msssim": MS_SSIM,
     "vq": PHOTO_VQ,
     "hierarchy": HIERARCHY,

@@ -14,8 +14,7 @@ from vqcodec.calibration import Moments
 from vqcodec.coarse import CoarseLevel
 from vqcodec.integers import float_layer, integer_layer
 from vqcodec.models import VQVAE
-from vqcodec.prior import FEATURE_LIMIT, MIN_LOG2_SCALE, PriorSlice, Slice, TapConv
-from vqcodec.wavefront import WavefrontSlice
+from vqcodec.prior import FEATURE_LIMIT, MIN_LOG2_SCALE, PriorSlice, TapConv
 
 ACTIVATION_BITS = 8
 CODE_BITS = 3
@@ -59,7 +58,7 @@ def _feature_bits(model: VQVAE) -> int:
     return CODE_BITS if model.config.quantizer == "grid" else EMBEDDING_BITS
 
 
-def _integer_slice(block: Slice, prefix: str, feature_bits: int, moments: Moments) -> dict[str, Tensor]:
+def _integer_slice(block: PriorSlice, prefix: str, feature_bits: int, moments: Moments) -> dict[str, Tensor]:
     tensors: dict[str, Tensor] = {}
     largest = int(FEATURE_LIMIT) << CODE_BITS
     contexts = _context_weights(block)
@@ -88,7 +87,7 @@ def _scaled(moments: Tensor | None, unit: float | Tensor) -> Tensor | None:
     return moments * units * units[:, None]
 
 
-def _load_slice(block: Slice, prefix: str, feature_bits: int, tensors: dict[str, Tensor]) -> None:
+def _load_slice(block: PriorSlice, prefix: str, feature_bits: int, tensors: dict[str, Tensor]) -> None:
     """Mirror of `_integer_slice`; the divisors stay in the weights."""
     contexts = []
     for step in range(len(block.context_bias)):
@@ -99,20 +98,16 @@ def _load_slice(block: Slice, prefix: str, feature_bits: int, tensors: dict[str,
     _set_context_weights(block, contexts)
     for layer in ("hidden1", "hidden2"):
         weight, bias = _from_integers(f"{prefix}.{layer}", tensors, ACTIVATION_BITS, ACTIVATION_BITS)
-        into = block.get_parameter(f"{layer}.weight")
-        into.copy_(weight.view_as(into))
+        block.get_parameter(f"{layer}.weight").copy_(weight[..., None, None])
         block.get_parameter(f"{layer}.bias").copy_(bias)
     output_bits, offset = _head_units(block, feature_bits == CODE_BITS)
     weight, bias = _from_integers(f"{prefix}.head", tensors, ACTIVATION_BITS, output_bits)
-    block.head.weight.copy_(weight.view_as(block.head.weight))
+    block.head.weight.copy_(weight[..., None, None])
     block.head_bias.copy_(bias + offset)
 
 
-def _context_weights(block: Slice) -> list[Tensor]:
+def _context_weights(block: PriorSlice) -> list[Tensor]:
     """Weights (hidden, taps * features) of each step's context layer, in the runtime's order."""
-    if isinstance(block, WavefrontSlice):
-        return [block.context.weight]
-    assert isinstance(block, PriorSlice)
     own = [conv.weight.flatten(1) for conv in block.contexts if isinstance(conv, TapConv)]
     earlier: list[Tensor] = [part.weight for part in (block.condition, block.cross) if part is not None]
     if not earlier:
@@ -123,12 +118,8 @@ def _context_weights(block: Slice) -> list[Tensor]:
     return [seen, torch.cat([seen, own[0]], 1)]
 
 
-def _set_context_weights(block: Slice, weights: list[Tensor]) -> None:
+def _set_context_weights(block: PriorSlice, weights: list[Tensor]) -> None:
     """Mirror of `_context_weights`."""
-    if isinstance(block, WavefrontSlice):
-        block.context.weight.copy_(weights[0])
-        return
-    assert isinstance(block, PriorSlice)
     earlier = [part for part in (block.condition, block.cross) if part is not None]
     if earlier:
         taps = earlier[0].weight.shape[1]
@@ -143,9 +134,9 @@ def _set_context_weights(block: Slice, weights: list[Tensor]) -> None:
         conv.weight.copy_(weight.reshape(conv.weight.shape))
 
 
-def _head_units(block: Slice, grid: bool) -> tuple[Tensor, Tensor]:
+def _head_units(block: PriorSlice, grid: bool) -> tuple[Tensor, Tensor]:
     """Fractional bits of each output, and what its integers are counted from."""
-    outputs = len(block.head.weight)
+    outputs = block.head.out_channels
     scales = torch.arange(outputs) >= outputs // 2 if grid else torch.zeros(outputs, dtype=torch.bool)
     return torch.where(scales, CLASS_BITS, OUTPUT_BITS), torch.where(scales, MIN_LOG2_SCALE, 0.0)
 

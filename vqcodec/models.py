@@ -19,9 +19,8 @@ from vqcodec.nets import (
     ResidualAnalysis,
     ResidualSynthesis,
 )
-from vqcodec.prior import ContextPrior, Prior, categorical_bits, logistic_bits
+from vqcodec.prior import ContextPrior, categorical_bits, logistic_bits
 from vqcodec.quantize import CodebookQuantizer, GridQuantizer, make_quantizer, rows_of
-from vqcodec.wavefront import WavefrontPrior
 
 COARSE_WEIGHT = 0.1  # of the coarse picture's distortion in the loss
 
@@ -65,11 +64,7 @@ class VQVAE(nn.Module):
             features = config.channels if plain else config.analysis_coarse_width
             self.coarse = CoarseLevel(config, features, width)
             condition = sum(config.coarse_slices) * self.coarse.prior.features
-        self.prior: Prior
-        if config.order == "wavefront":
-            self.prior = WavefrontPrior(config, config.slices)
-        else:
-            self.prior = ContextPrior(config, config.slices, condition)
+        self.prior = ContextPrior(config, config.slices, condition)
 
     def analyze(self, images: Tensor, level: Tensor, dead_zone: float = 0.0) -> list[Tensor]:
         """Codes of images, int64; on the grid, latents first go towards zero by up to `dead_zone`."""
@@ -219,7 +214,7 @@ def start_coarse(model: VQVAE, coarse: CoarseLevel) -> None:
         _start_scales(coarse.prior, bands * sigma * coarse.analysis_gain.log_gain.exp())
 
 
-def _start_scales(prior: Prior, sigma: Tensor) -> None:
+def _start_scales(prior: ContextPrior, sigma: Tensor) -> None:
     """Let the scales of a grid's prior begin at those of codes with deviations `sigma` (levels, channels)."""
     log2_scale = (0.55 * sigma).log2().clamp(-3.0, 8.0)
     parts = log2_scale.split(list(prior.sizes), 1)

@@ -83,20 +83,7 @@ class TapConv(nn.Module):
         return F.conv2d(padded, kernel.view(outputs, inputs, *self.kernel), stride=self.stride)
 
 
-class Slice(nn.Module):
-    """One slice of variables: a context layer for each step, then a tail that they share.
-
-    Biases of the context (steps, levels, hidden) and of the head (levels, outputs) depend on the quality.
-    """
-
-    context_bias: nn.Parameter
-    hidden1: nn.Conv2d | nn.Linear
-    hidden2: nn.Conv2d | nn.Linear
-    head: nn.Conv2d | nn.Linear
-    head_bias: nn.Parameter
-
-
-class PriorSlice(Slice):
+class PriorSlice(nn.Module):
     """One slice of variables: context convolutions per step, then a 1x1 tail shared by the steps."""
 
     def __init__(self, config: ModelConfig, own: int, outputs: int, *, earlier: int = 0, condition: int = 0) -> None:
@@ -162,35 +149,16 @@ def checkerboard(x: Tensor) -> Tensor:
     return ((rows + cols) % 2).to(x.dtype)[None, None]
 
 
-class Prior(nn.Module):
+class ContextPrior(nn.Module):
     """Parameters of every code's distribution from the codes before it, at a quality position."""
 
-    slices: nn.ModuleList
-
-    def __init__(self, config: ModelConfig, sizes: tuple[int, ...]) -> None:
+    def __init__(self, config: ModelConfig, sizes: tuple[int, ...], condition: int = 0) -> None:
         super().__init__()
         grid = config.quantizer == "grid"
         self.sizes = sizes
         self.levels = config.quality_levels
         self.features = 1 if grid else config.embedding
         self.parameters_per_code = 2 if grid else config.codebook_size
-
-    def blocks(self) -> list[Slice]:
-        """The slices in coding order."""
-        return [block for block in self.slices if isinstance(block, Slice)]
-
-    def _per_code(self, out: Tensor, size: int) -> Tensor:
-        batch, _, height, width = out.shape
-        if self.parameters_per_code == 2:  # the runtime's order: all means, then all scales
-            return out.reshape(batch, 2, size, height, width).transpose(1, 2)
-        return out.reshape(batch, size, self.parameters_per_code, height, width)
-
-
-class ContextPrior(Prior):
-    """The prior that codes slice by slice, maybe under a coarse level that has `condition` features."""
-
-    def __init__(self, config: ModelConfig, sizes: tuple[int, ...], condition: int = 0) -> None:
-        super().__init__(config, sizes)
         starts = itertools.accumulate(sizes, initial=0)
         self.slices = nn.ModuleList(
             PriorSlice(
@@ -220,6 +188,16 @@ class ContextPrior(Prior):
             parts.append(self._per_code(out, size))
             start = end
         return torch.cat(parts, 1)[..., :height, :width]
+
+    def blocks(self) -> list[PriorSlice]:
+        """The slices in coding order."""
+        return [block for block in self.slices if isinstance(block, PriorSlice)]
+
+    def _per_code(self, out: Tensor, size: int) -> Tensor:
+        batch, _, height, width = out.shape
+        if self.parameters_per_code == 2:  # the runtime's order: all means, then all scales
+            return out.view(batch, 2, size, height, width).transpose(1, 2)
+        return out.view(batch, size, self.parameters_per_code, height, width)
 
 
 def logistic_bits(values: Tensor, parameters: Tensor) -> Tensor:

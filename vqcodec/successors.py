@@ -1,4 +1,4 @@
-"""Models that begin as another one: other distortion, coding order, coarse level, labels or codebooks (torch)."""
+"""Models that begin as another one: with another distortion, a coarse level, labels or learned codebooks (torch)."""
 
 from __future__ import annotations
 
@@ -16,23 +16,20 @@ EMBEDDED = 6.0  # how far embeddings reach at first: the runtime holds up to 8
 
 
 def go_on_as(model: VQVAE, config: ModelConfig, images: Tensor) -> VQVAE:
-    """A model that begins as another one: for another distortion or order, with a coarse level, labels or codebooks.
+    """A model that begins as another one, for another distortion, with a coarse level, labels or learned codebooks.
 
-    Codebooks start as k-means of the latents of `images` (B, 3, H, W) in [0, 1], on the device of these; the prior of
-    another order begins anew. ValueError where the configs differ in more.
+    Codebooks start as k-means of the latents of `images` (B, 3, H, W) in [0, 1], on the device of these. ValueError
+    where the configs differ in more.
     """
     if config.labels and not model.config.labels:
         return _with_labels(model, config)
     if config.quantizer == "codebook" and model.config.quantizer == "grid":
         return _with_codebooks(model, config, images)
-    same = replace(config, distortion=model.config.distortion, order=model.config.order)
+    same = replace(config, distortion=model.config.distortion)
     if model.config not in (same, replace(same, coarse_slices=())):
-        raise ValueError("the models differ in more than the distortion, the order and the coarse level")
+        raise ValueError("the models differ in more than the distortion and the coarse level")
     successor = VQVAE(config)
-    state = model.state_dict()
-    if model.config.order != config.order:
-        state = {name: value for name, value in state.items() if not name.startswith("prior.") or "head_bias" in name}
-    successor.load_state_dict(state, strict=False)
+    successor.load_state_dict(model.state_dict(), strict=False)
     if successor.coarse is not None and model.coarse is None and config.transform == "residual":
         start_coarse(successor, successor.coarse)
     return successor
@@ -68,9 +65,11 @@ def _with_codebooks(model: VQVAE, config: ModelConfig, images: Tensor) -> VQVAE:
     Group g of G holds the channels g, g + G, ...: strong ones apart, each with weaker ones beside it.
     """
     old = model.config
-    rates, prior = ("quality_levels", "lambda_min", "lambda_max"), ("slices", "order", "embedding")
-    codes = ("quantizer", "codebook_size", "codebook_width", "codebook_rate")
-    grid = replace(config, **{name: getattr(old, name) for name in (*rates, *prior, *codes)})
+    grid = replace(
+        config,
+        **{name: getattr(old, name) for name in ("quantizer", "quality_levels", "lambda_min", "lambda_max", "slices")},
+        **{name: getattr(old, name) for name in ("codebook_size", "codebook_width", "codebook_rate", "embedding")},
+    )
     if old != grid or config.quality_levels != 1 or old.coarse_slices:
         raise ValueError("the models differ in more than the quantiser and the range of rates")
     level = torch.tensor([old.level_at(config.lambda_min)])

@@ -15,11 +15,11 @@ use crate::codes::CodeGrid;
 use crate::context_gradient::BackwardPrior;
 use crate::entropy::SymbolCoder;
 use crate::error::{Error, Result};
-use crate::features::{Embedding, FeatureGrid, Seen};
+use crate::features::{Embedding, FeatureGrid};
 use crate::kernels::Kernel;
 use crate::logistic::Logistic;
 use crate::network::{Layer, activate};
-use crate::order::{Leg, Order, Pattern};
+use crate::order::{Pattern, Tap};
 use crate::prior::Prior;
 
 /// Positions that go through the network together: their contexts fit the level-2 cache.
@@ -65,7 +65,7 @@ pub struct Step {
     /// Whether they are coded one at a time.
     pub sequential: bool,
     /// The context, in the order of the inputs of `context`.
-    pub taps: Vec<Seen>,
+    pub taps: Vec<Tap>,
     /// From the context to the first hidden layer.
     pub context: Layer,
 }
@@ -90,7 +90,6 @@ pub struct ContextPrior {
     /// Number of features a position, those included.
     channels: usize,
     head: Head,
-    order: Order,
     slices: Vec<Slice>,
     pub(crate) kernel: Kernel,
     /// Made when it is first needed.
@@ -99,15 +98,10 @@ pub struct ContextPrior {
 
 impl ContextPrior {
     /// Puts checked parts together: [`model`](crate::model) reads and checks them.
-    pub(crate) fn new(
-        coarse: usize,
-        head: Head,
-        (order, slices): (Order, Vec<Slice>),
-        kernel: Kernel,
-    ) -> Self {
+    pub(crate) fn new(coarse: usize, head: Head, slices: Vec<Slice>, kernel: Kernel) -> Self {
         let variables = slices.last().map_or(0, |slice| slice.variables.end);
         let channels = coarse + variables * head.features();
-        Self { coarse, channels, head, order, slices, kernel, backward: OnceLock::new() }
+        Self { coarse, channels, head, slices, kernel, backward: OnceLock::new() }
     }
 
     /// The way back through the network.
@@ -207,10 +201,11 @@ impl ContextPrior {
             return Err(Error::InvalidInput("the features are another prior's".into()));
         }
         let mut network = Evaluation::new(self, slice, step, quality);
+        let batch = if step.sequential { 1 } else { BATCH };
         let positions: Vec<_> = step.pattern.positions(height, width).collect();
         let mut hidden = [const { Vec::new() }; 3];
         let mut outputs = Vec::new();
-        for positions in positions.chunks(BATCH) {
+        for positions in positions.chunks(batch) {
             let note = |layer: usize, rows: usize, activations: &[i16]| {
                 let vectors = activations.chunks_exact(activations.len() / positions.len());
                 vectors.for_each(|vector| hidden[layer].extend_from_slice(&vector[..rows]));
@@ -220,25 +215,31 @@ impl ContextPrior {
         Ok(StepTrace { hidden, outputs, columns: slice.shared[2].rows() })
     }
 
-    /// Codes the positions of a leg in all lanes.
-    fn code_leg<C: SymbolCoder>(
+    /// Codes the positions of one step in all lanes.
+    fn code_step<C: SymbolCoder>(
         &self,
         network: &mut Evaluation,
-        lanes: &mut [OpenLane<C>],
-        leg: &Leg,
+        lanes: &mut [(&mut Lane<C>, FeatureGrid, Option<Adaptation>)],
+        [height, width]: [usize; 2],
     ) -> Result<()> {
         let outputs_each = network.slice.variables.len() * self.head.parameters();
         let batch = if network.step.sequential { 1 } else { (BATCH / lanes.len().max(1)).max(1) };
         let mut categorical = Categorical::default();
-        for chunk in leg.positions.chunks(batch) {
+        let mut positions = network.step.pattern.positions(height, width);
+        let mut chunk = Vec::with_capacity(batch);
+        loop {
+            chunk.clear();
+            chunk.extend(positions.by_ref().take(batch));
+            if chunk.is_empty() {
+                return Ok(());
+            }
             let variables = network.slice.variables.clone();
-            let outputs = network.run(lanes.iter().map(|lane| &lane.features), chunk);
+            let outputs = network.run(lanes.iter().map(|(_, features, _)| features), &chunk);
             let each = outputs.chunks_exact(chunk.len() * outputs_each);
-            for (OpenLane { lane, features, adaptations }, outputs) in lanes.iter_mut().zip(each) {
-                let Lane { codes, coder, .. } = &mut **lane;
-                let mut adaptation = adaptations.get_mut(leg.slice);
+            for ((lane, features, adaptation), outputs) in lanes.iter_mut().zip(each) {
                 for (&(y, x), outputs) in chunk.iter().zip(outputs.chunks_exact(outputs_each)) {
-                    if let Some(adaptation) = &mut adaptation {
+                    let Lane { codes, coder, .. } = &mut **lane;
+                    if let Some(adaptation) = adaptation {
                         adaptation.move_to(y, x);
                     }
                     for (index, variable) in variables.clone().enumerate() {
@@ -246,7 +247,7 @@ impl ContextPrior {
                         *code = match self.head {
                             Head::Logistic => {
                                 let head = (outputs[index], outputs[variables.len() + index]);
-                                match &mut adaptation {
+                                match adaptation {
                                     Some(adaptation) => {
                                         adaptation.code(index, head, *code, *coder)?
                                     }
@@ -263,7 +264,6 @@ impl ContextPrior {
                 }
             }
         }
-        Ok(())
     }
 
     /// Codes tiles of one size and quality together, each with a coder of its own: weights that were
@@ -284,20 +284,19 @@ impl ContextPrior {
                 return Err(Error::InvalidInput("tiles of different sizes".into()));
             }
             let features = self.first_features([height, width], lane.coarse)?;
-            let learner = |slice: &Slice| Adaptation::new(slice.variables.len(), height, width);
-            let adaptations = self.slices.iter().filter(|_| adaptive).map(learner).collect();
-            open.push(OpenLane { lane, features, adaptations });
+            open.push((lane, features, None));
         }
-        let mut networks: Vec<Vec<_>> = self.slices.iter().map(|slice| self.networks(slice, quality)).collect();
-        for leg in self.order.walk(self.slices.len(), self.coarse > 0, [height, width]) {
-            self.code_leg(&mut networks[leg.slice][leg.step], &mut open, &leg)?;
+        for slice in &self.slices {
+            for (_, _, adaptation) in &mut open {
+                *adaptation =
+                    adaptive.then(|| Adaptation::new(slice.variables.len(), height, width));
+            }
+            for step in &slice.steps {
+                let mut network = Evaluation::new(self, slice, step, quality);
+                self.code_step(&mut network, &mut open, [height, width])?;
+            }
         }
         Ok(())
-    }
-
-    /// The networks of a slice's steps.
-    fn networks<'a>(&'a self, slice: &'a Slice, quality: u8) -> Vec<Evaluation<'a>> {
-        slice.steps.iter().map(|step| Evaluation::new(self, slice, step, quality)).collect()
     }
 
     /// Enters the features of some variables of a position, which are known from now on.
@@ -356,14 +355,6 @@ pub struct Lane<'a, C> {
     pub coder: &'a mut C,
 }
 
-/// A lane on its way.
-struct OpenLane<'a, 'b, C> {
-    lane: &'a mut Lane<'b, C>,
-    features: FeatureGrid,
-    /// Of each slice, or none.
-    adaptations: Vec<Adaptation>,
-}
-
 /// What the network of a step has come to at all its positions, in raster order.
 pub(crate) struct StepTrace {
     /// `(positions, rows)` activations of the three hidden layers.
@@ -373,6 +364,9 @@ pub(crate) struct StepTrace {
     /// Outputs of a position.
     pub columns: usize,
 }
+
+/// A tap and the channels that it sees.
+type Seen = (Tap, Range<usize>);
 
 /// The network of one step at one quality, with the memory it works in.
 struct Evaluation<'a> {
@@ -442,8 +436,8 @@ impl<'a> Evaluation<'a> {
         self.inputs.clear();
         for features in grids {
             for &(y, x) in positions {
-                for tap in &taps {
-                    self.inputs.extend_from_slice(features.seen(y, x, tap));
+                for (tap, channels) in &taps {
+                    self.inputs.extend_from_slice(features.seen(y, x, tap, channels.clone()));
                 }
                 count += 1;
                 self.inputs.resize(self.inputs.len().next_multiple_of(2), 0);
@@ -452,24 +446,25 @@ impl<'a> Evaluation<'a> {
         (count, spans)
     }
 
-    /// The taps that see something of a tile from any of some positions, and the column pairs of the
-    /// context layer for all of them.
+    /// The taps that see something of a tile from any of some positions, the channels they see, and
+    /// the column pairs of the context layer for all of them.
     fn taps_inside(
         &self,
         [_, height, width]: [usize; 3],
         positions: &[(usize, usize)],
-    ) -> (Vec<&'a Seen>, Vec<Range<usize>>) {
-        let taps = &self.step.taps;
-        let inside = |tap: &Seen| {
+    ) -> (Vec<Seen>, Vec<Range<usize>>) {
+        let own = self.prior.own_channels(&self.slice.variables);
+        let inside = |tap: &Tap| {
             positions.iter().any(|&(y, x)| {
                 y.wrapping_add_signed(tap.dy) < height && x.wrapping_add_signed(tap.dx) < width
             })
         };
-        let in_pairs = taps.iter().all(|tap| tap.channels.len().is_multiple_of(2));
-        let (mut used, mut spans, mut columns) = (Vec::new(), Vec::<Range<usize>>::new(), 0..0);
-        for tap in taps {
-            columns = columns.end..columns.end + tap.channels.len();
-            if in_pairs && !inside(tap) {
+        let in_pairs = own.start.is_multiple_of(2) && own.end.is_multiple_of(2);
+        let (mut taps, mut spans, mut columns) = (Vec::new(), Vec::<Range<usize>>::new(), 0..0);
+        for &tap in &self.step.taps {
+            let channels = tap.channels(&own);
+            columns = columns.end..columns.end + channels.len();
+            if in_pairs && !inside(&tap) {
                 continue;
             }
             let (first, end) = (columns.start / 2, columns.end.div_ceil(2));
@@ -477,8 +472,8 @@ impl<'a> Evaluation<'a> {
                 Some(last) if last.end >= first => last.end = end,
                 _ => spans.push(first..end),
             }
-            used.push(tap);
+            taps.push((tap, channels));
         }
-        (used, spans)
+        (taps, spans)
     }
 }

@@ -72,18 +72,19 @@ impl ContextPrior {
         found: &Field,
         sum: &mut Field,
     ) {
-        let step = &self.slices()[slice].steps[step];
+        let slice = &self.slices()[slice];
+        let step = &slice.steps[step];
         let unit = (1 << NUMBER_BITS) as f32;
         let positions = step.pattern.positions(sum.height, sum.width);
         for ((y, x), found) in positions.zip(found.values.chunks_exact(found.channels)) {
             let mut columns = 0;
-            for seen in &step.taps {
-                let found = &found[columns..][..seen.channels.len()];
-                columns += found.len();
-                let (y, x) = (y.wrapping_add_signed(seen.dy), x.wrapping_add_signed(seen.dx));
+            for tap in &step.taps {
+                let variables = tap.channels(&slice.variables);
+                let found = &found[columns..][..variables.len()];
+                columns += variables.len();
+                let (y, x) = (y.wrapping_add_signed(tap.dy), x.wrapping_add_signed(tap.dx));
                 if y < sum.height && x < sum.width {
-                    let sums = &mut sum.values[(y * sum.width + x) * sum.channels..];
-                    let sums = &mut sums[seen.channels.clone()]; // features of numbers, one each
+                    let sums = &mut sum.values[(y * sum.width + x) * sum.channels..][variables];
                     sums.iter_mut().zip(found).for_each(|(sum, found)| *sum += unit * found);
                 }
             }

@@ -4,22 +4,11 @@ use std::ops::Range;
 
 use crate::error::{Error, Result};
 use crate::network::MAX_FEATURE;
-use crate::order::REACH;
+use crate::order::{REACH, Source, Tap};
 
 /// Fractional bits of the feature of a code that is a number: room for weights above 1/2, since a
 /// layer can only shift its sums to the right.
 pub(crate) const NUMBER_BITS: u32 = 3;
-
-/// What a tap sees.
-#[derive(Debug, Clone)]
-pub struct Seen {
-    /// Rows downwards from the position that is being coded.
-    pub dy: isize,
-    /// Columns to the right.
-    pub dx: isize,
-    /// Channels there.
-    pub channels: Range<usize>,
-}
 
 /// Features of the codes of a tile, 0 where nothing is known and outside.
 ///
@@ -54,9 +43,9 @@ impl FeatureGrid {
     /// Enters, before all other channels, what a coarse grid has at the position that covers this one.
     pub fn set_coarse(&mut self, coarse: &Self) {
         let [_, height, width] = self.shape();
-        let here = Seen { dy: 0, dx: 0, channels: 0..coarse.channels };
+        let here = Tap { dy: 0, dx: 0, source: Source::Earlier };
         for (y, x) in (0..height).flat_map(|y| (0..width).map(move |x| (y, x))) {
-            let seen = coarse.seen(y / 2, x / 2, &here);
+            let seen = coarse.seen(y / 2, x / 2, &here, 0..coarse.channels);
             self.at_mut(y, x, 0..coarse.channels).copy_from_slice(seen);
         }
     }
@@ -67,11 +56,11 @@ impl FeatureGrid {
         &mut self.features[start..][channels]
     }
 
-    /// What is seen from a position of the tile.
-    pub fn seen(&self, y: usize, x: usize, seen: &Seen) -> &[i16] {
-        let y = (y + REACH).wrapping_add_signed(seen.dy);
-        let x = (x + REACH).wrapping_add_signed(seen.dx);
-        &self.features[(y * self.columns + x) * self.channels..][seen.channels.clone()]
+    /// Some channels of what `tap` sees from a position of the tile.
+    pub fn seen(&self, y: usize, x: usize, tap: &Tap, channels: Range<usize>) -> &[i16] {
+        let y = (y + REACH).wrapping_add_signed(tap.dy);
+        let x = (x + REACH).wrapping_add_signed(tap.dx);
+        &self.features[(y * self.columns + x) * self.channels..][channels]
     }
 }
 

@@ -15,10 +15,10 @@ use crate::checksum::ModelId;
 use crate::container::MAX_LOG2;
 use crate::context::{ContextPrior, Head, Slice, Step};
 use crate::error::{Error, Result};
-use crate::features::{Embedding, Seen};
+use crate::features::Embedding;
 use crate::kernels::Kernel;
 use crate::network::{MAX_ACTIVATION, MAX_FEATURE, QUALITY_STEPS};
-use crate::order::{Order, StepOrder, Tap};
+use crate::order::{self, StepOrder};
 pub use crate::tensors::config_of;
 use crate::tensors::{Tensors, invalid, runtime_of};
 use crate::transform::Transform;
@@ -77,8 +77,6 @@ struct CoarseConfig {
 struct PriorConfig {
     /// Variables of each slice.
     slices: Vec<usize>,
-    #[serde(default)]
-    order: Order,
     hidden: usize,
     head: HeadKind,
     alphabet: Option<usize>,
@@ -232,23 +230,18 @@ struct PriorReader<'a, 'b> {
 impl PriorReader<'_, '_> {
     /// The prior under a name; it sees `coarse` features of another level.
     fn prior(&mut self, name: &str, config: &PriorConfig, coarse: usize) -> Result<ContextPrior> {
-        if coarse > 0 && config.order != Order::Slices {
-            return Err(invalid("a prior in wavefronts sees no coarse level"));
-        }
         let head = self.head(name, config)?;
-        let all = coarse + config.slices.iter().sum::<usize>() * head.features();
         let mut slices = Vec::new();
         let mut first = 0;
         for (index, &variables) in config.slices.iter().enumerate() {
             let name = format!("{name}.{index}");
-            let orders = config.order.steps(index, coarse > 0);
+            let orders = order::steps(index, coarse > 0);
             let earlier = coarse + first * head.features();
             let variables = first..first + variables;
             first = variables.end;
-            let features = (earlier, all);
-            slices.push(self.slice(&name, (orders, features), variables, &head, config.hidden)?);
+            slices.push(self.slice(&name, (orders, earlier), variables, &head, config.hidden)?);
         }
-        Ok(ContextPrior::new(coarse, head, (config.order, slices), self.kernel))
+        Ok(ContextPrior::new(coarse, head, slices, self.kernel))
     }
 
     fn head(&mut self, name: &str, config: &PriorConfig) -> Result<Head> {
@@ -264,11 +257,11 @@ impl PriorReader<'_, '_> {
         })
     }
 
-    /// The slice under a name, which has `earlier` features before its own ones, of `all` there are.
+    /// The slice under a name; its steps see `earlier` features before its own ones.
     fn slice(
         &mut self,
         name: &str,
-        (orders, (earlier, all)): (Vec<StepOrder>, (usize, usize)),
+        (orders, earlier): (Vec<StepOrder>, usize),
         variables: Range<usize>,
         head: &Head,
         hidden: usize,
@@ -277,9 +270,8 @@ impl PriorReader<'_, '_> {
         let own = earlier..earlier + variables.len() * head.features();
         let mut steps = Vec::new();
         for (number, StepOrder { pattern, sequential, taps }) in orders.into_iter().enumerate() {
-            let seen = |tap: Tap| Seen { dy: tap.dy, dx: tap.dx, channels: tap.channels(&own, all) };
-            let taps: Vec<_> = taps.into_iter().map(seen).collect();
-            let inputs = (taps.iter().map(|seen| seen.channels.len()).sum(), MAX_FEATURE);
+            let seen = taps.iter().map(|tap| tap.channels(&own).len());
+            let inputs = (seen.sum(), MAX_FEATURE);
             let name = format!("{name}.{number}.context");
             let context = self.tensors.layer(&name, inputs, hidden, (Dtype::I8, levels))?;
             steps.push(Step { pattern, sequential, taps, context });

@@ -5,7 +5,7 @@
 use safetensors::{Dtype, tensor::TensorView};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashMap};
-use vqcodec_core::order::Order;
+use vqcodec_core::order::{Source, steps};
 use vqcodec_core::{CodeGrid, Model};
 
 /// A small pseudorandom generator (SplitMix64): the same numbers on every machine.
@@ -32,7 +32,6 @@ impl Random {
 pub struct Sizes {
     pub coarse: Vec<usize>,
     pub slices: Vec<usize>,
-    pub order: Order,
     pub hidden: usize,
     pub quality_levels: usize,
     pub alphabet: Option<usize>,
@@ -44,13 +43,7 @@ pub const EMBEDDING: usize = 2;
 impl Sizes {
     pub fn logistic() -> Self {
         let slices = vec![2, 3];
-        let order = Order::Slices;
-        Self { coarse: vec![], slices, order, hidden: 8, quality_levels: 3, alphabet: None, seed: 1 }
-    }
-
-    /// The same in wavefronts.
-    pub fn in_wavefronts(self) -> Self {
-        Self { order: Order::Wavefront, ..self }
+        Self { coarse: vec![], slices, hidden: 8, quality_levels: 3, alphabet: None, seed: 1 }
     }
 
     pub fn categorical() -> Self {
@@ -124,11 +117,12 @@ impl Sizes {
         }
         let levels = Some(self.quality_levels);
         let mut first = coarse.iter().sum();
-        let all = first + slices.iter().sum::<usize>();
         for (slice, &variables) in slices.iter().enumerate() {
-            let own = first..first + variables;
-            for (number, step) in self.order.steps(slice, !coarse.is_empty()).iter().enumerate() {
-                let seen = step.taps.iter().map(|tap| tap.channels(&own, all).len());
+            for (number, step) in steps(slice, !coarse.is_empty()).iter().enumerate() {
+                let seen = step.taps.iter().map(|tap| match tap.source {
+                    Source::Earlier => first,
+                    Source::Own => variables,
+                });
                 let columns = seen.sum::<usize>() * features;
                 let name = format!("{prior}.{slice}.{number}.context");
                 parts.layer(random, &name, [self.hidden, columns], levels, 3);
@@ -149,12 +143,8 @@ impl Sizes {
                 format!(r#""categorical", "alphabet": {alphabet}, "embedding": {EMBEDDING}"#)
             }
         };
-        let order = match self.order {
-            Order::Slices => "", // as in files from before there was another
-            Order::Wavefront => r#""order": "wavefront", "#,
-        };
         let prior = |slices: &[usize]| {
-            format!(r#"{{"slices": {slices:?}, {order}"hidden": {}, "head": {head}}}"#, self.hidden)
+            format!(r#"{{"slices": {slices:?}, "hidden": {}, "head": {head}}}"#, self.hidden)
         };
         let coarse = match &self.coarse[..] {
             [] => String::new(),
