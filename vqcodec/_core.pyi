@@ -351,8 +351,8 @@ def analyze(
 ) -> list[NDArray[np.int32]]:
     """Return the codes of uint8 (H, W, 3) sRGB pixels, int32 (n, h, w) for each level, coarse to fine.
 
-    `quality` is in 1/16 of a level.
-    Before they are rounded, latents of the integer grid go towards zero by `dead_zone` / 256 (0 to 255).
+    `quality` is in 1/16 of a level. Codes that count from their means are in 1/256.
+    Before they are rounded, latents of a grid go towards its zero by `dead_zone` / 256 (0 to 255).
     """
 
 def synthesize(
@@ -385,8 +385,16 @@ def search(
 ) -> list[NDArray[np.int32]]:
     """Codes that cost fewer `bits + weight * squared error` (of 0..255, all colours) than `codes` of the pixels.
 
-    The result depends on the arguments alone, not on threads or machine; effort 0, codes of codebooks and those of
-    two levels stay as they are. Pixels are uint8 (height, width, 3), codes int32 (n, h, w).
+    The result depends on the arguments alone, not on threads or machine; effort 0 and codes that do not
+    count from their means stay as they are. Pixels are uint8 (height, width, 3), codes int32 (n, h, w).
+    """
+
+def settle(
+    model: Model, quality: int, codes: Sequence[NDArray[np.int32]], dead_zone: int = 0, threads: int = 0
+) -> list[NDArray[np.int32]]:
+    """Return the codes that count from their means, nearest to numbers in 1/256; other codes stay as they are.
+
+    Numbers, int32 (n, h, w), first go towards the means by up to `dead_zone` / 256 (0 to 255).
     """
 
 def head_outputs(

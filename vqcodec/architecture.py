@@ -27,6 +27,8 @@ def runtime(config: ModelConfig) -> dict[str, Any]:
 
 def _prior(config: ModelConfig, slices: tuple[int, ...]) -> dict[str, Any]:
     prior = {"slices": list(slices), "hidden": config.prior_hidden, "head": "logistic"}
+    if config.centred:
+        prior["centred"] = True
     if config.quantizer == "codebook":
         prior |= {"head": "categorical", "alphabet": config.codebook_size, "embedding": config.embedding}
     return prior

@@ -100,7 +100,8 @@ class Codec:
 
     def _analyze(self, pixels: np.ndarray, position: int, dead_zone: int, threads: int) -> list[np.ndarray]:
         if self.device != "cpu":
-            return self._transform.analyze(pixels, position / QUALITY_STEPS, dead_zone / 256.0)
+            found = self._transform.analyze(pixels, position / QUALITY_STEPS, dead_zone / 256.0)
+            return _core.settle(self._model, position, found, dead_zone, threads)
         return _core.analyze(self._model, pixels, position, threads, dead_zone)
 
     def _decoded(
@@ -202,9 +203,15 @@ class Codec:
     ) -> list[np.ndarray]:
         """Codes that cost less than the given ones."""
 
+        weight = self._lambda(position) / 3.0
+
         def search(codes: list[np.ndarray]) -> list[np.ndarray]:
-            weight = self._lambda(position) / 3.0
             return _core.search(self._model, codes, pixels, position, weight, min(effort, SEARCH_EFFORT), threads)
+
+        def cost(codes: list[np.ndarray]) -> float:
+            bits = _core.cross_entropy(self._model, position, codes, threads)
+            shown = _core.synthesize(self._model, codes, pixels.shape[0], pixels.shape[1], position, threads)
+            return bits + weight * float(((shown.astype(float) - pixels) ** 2).sum())
 
         if effort > MAX_EFFORT:
             raise InvalidInputError(f"there is no such effort: the most is {MAX_EFFORT}")
@@ -214,8 +221,10 @@ class Codec:
             from vqcodec.refine import refine
         except ModuleNotFoundError as error:
             raise InvalidInputError(f"effort {effort} needs {error.name}: pip install 'vqcodec[train]'") from error
-        refined = refine(self._transform.model, pixels, position / QUALITY_STEPS, search(codes)[0])
-        return search([refined])
+        searched = search(codes)
+        refined = [refine(self._transform.model, pixels, position / QUALITY_STEPS, searched[0])]
+        refined = search(_core.settle(self._model, position, refined, 0, threads))
+        return min((searched, refined), key=cost)
 
     def decode(self, data: bytes, *, levels: int = 0, max_pixels: int = MAX_PIXELS, threads: int = 0) -> np.ndarray:
         """Mirror of `encode`: an uint8 array of the shape that was encoded.
@@ -283,9 +292,8 @@ class Codec:
 
     @property
     def searches(self) -> bool:
-        """Whether an `effort` changes anything: codes are numbers, on one level, and squared errors are what counts."""
-        config = self._config
-        return config.quantizer == "grid" and config.distortion == "mse" and not config.coarse_slices
+        """Whether an `effort` changes anything: codes count from their means, and squared errors are what counts."""
+        return self._config.centred and self._config.distortion == "mse"
 
     @cached_property
     def _config(self) -> ModelConfig:

@@ -17,13 +17,14 @@ MAX_LABELS = 16  # as many as quality levels: files name a position by one byte
 class ModelConfig:
     """Shape of one VQ-VAE: transform, quantiser and context prior.
 
-    The defaults are the built-in `photo` model: a residual transform beside a linear PCA skip, an
-    integer grid as implicit product codebook and eight quality levels between `lambda_min` and
-    `lambda_max` (rate-distortion trade-off, bits per pixel against 255^2 MSE).
+    The defaults are the built-in `photo` model but for its centred codes: a residual transform beside
+    a linear PCA skip, an integer grid as implicit product codebook and eight quality levels between
+    `lambda_min` and `lambda_max` (rate-distortion trade-off, bits per pixel against 255^2 MSE).
     """
 
     transform: Literal["residual", "plain"] = "residual"
     quantizer: Literal["grid", "codebook"] = "grid"
+    centred: bool = False  # the grid counts from the prior's means: codes are what is left of the latents
     channels: int = 192  # latent channels at stride 16 (grid), width of the plain transform (codebook)
     analysis_width: int = 128
     analysis_blocks: int = 4
@@ -57,6 +58,8 @@ class ModelConfig:
             raise ValueError(f"no such transform and quantizer: {self.transform!r}, {self.quantizer!r}")
         if self.distortion not in ("mse", "ms-ssim"):
             raise ValueError(f"no such distortion: {self.distortion!r}")
+        if type(self.centred) is not bool or (self.centred and (self.quantizer != "grid" or self.coarse_slices)):
+            raise ValueError("centred codes go with the grid, on one level")
         if not 0.0 <= self.codebook_rate < 1e3:
             raise ValueError(f"codebook_rate must lie between 0 and 1000, not {self.codebook_rate!r}")
         if not 0.0 < self.lambda_min <= self.lambda_max < 1e6:
@@ -155,14 +158,17 @@ PHOTO_VQ = ModelConfig(
 )
 """Learned product codebooks on the transform of `photo`: 48 groups of 4 channels, 128 codes each, one rate."""
 
-MS_SSIM = ModelConfig(distortion="ms-ssim")
+PHOTO = ModelConfig(centred=True)
+"""The built-in model `photo`."""
+
+MS_SSIM = dataclasses.replace(PHOTO, distortion="ms-ssim")
 """The model `photo` for the eye rather than for PSNR: its distortion is 1 - MS-SSIM."""
 
 HIERARCHY = ModelConfig(coarse_slices=(12, 36))
 """The model `photo` under a coarse level of 48 channels at stride 32, as in VQ-VAE-2 (Razavi et al. 2019)."""
 
 PRESETS: dict[str, ModelConfig] = {
-    "photo": ModelConfig(),
+    "photo": PHOTO,
     "msssim": MS_SSIM,
     "vq": PHOTO_VQ,
     "hierarchy": HIERARCHY,
@@ -182,6 +188,7 @@ class TrainConfig:
     warmup_steps: int = 200
     decay: float = 0.25  # share of the steps in which the rate falls linearly to zero
     clip: float = 1.0  # gradient norm
+    settle: float = 0.05  # share of the steps at the end in which centred codes are rounded as in a file
     ema: float = 0.999
     level: float | None = None  # the one quality level to train for; None: all
     rate_exponent: float = -0.3  # loss weight of a level: (lambda / 0.0057) ** rate_exponent

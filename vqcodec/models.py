@@ -20,8 +20,9 @@ from vqcodec.nets import (
     ResidualSynthesis,
 )
 from vqcodec.prior import ContextPrior, categorical_bits, logistic_bits
-from vqcodec.quantize import CodebookQuantizer, GridQuantizer, make_quantizer, rows_of
+from vqcodec.quantize import CodebookQuantizer, GridQuantizer, Quantized, make_quantizer, rows_of
 
+CENTRING = 3  # passes of the prior over the values of centred codes: more change next to nothing
 COARSE_WEIGHT = 0.1  # of the coarse picture's distortion in the loss
 
 
@@ -39,12 +40,14 @@ class VQVAE(nn.Module):
 
     Images are (B, 3, H, W) float in [0, 1], H and W multiples of `config.multiple`; `level` (B,) float
     is the quality position in [0, quality_levels - 1]; codes are a list, coarse to fine, of
-    (B, N, H/stride, W/stride), the coarse level's stride being twice `config.stride`.
+    (B, N, H/stride, W/stride), the coarse level's stride being twice `config.stride`. A model of centred
+    codes has in their place the values that they stand for, float: mean of the prior + code.
     """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
+        self.settled = False  # whether codes are rounded as in a file, and the analysis stays as it is
         plain = config.transform == "plain"
         self.analysis = PlainAnalysis(config) if plain else ResidualAnalysis(config)
         self.synthesis = PlainSynthesis(config) if plain else ResidualSynthesis(config)
@@ -66,21 +69,32 @@ class VQVAE(nn.Module):
             condition = sum(config.coarse_slices) * self.coarse.prior.features
         self.prior = ContextPrior(config, config.slices, condition)
 
+    def latents(self, images: Tensor, level: Tensor) -> Tensor:
+        """What images (B, 3, H, W) in [0, 1] become before they are codes, in quantiser steps: of one level."""
+        images = images - 0.5
+        latents: Tensor = self.analysis.head(images, self.analysis.trunk(images, level)) * self.analysis_gain(level)
+        return latents
+
     def analyze(self, images: Tensor, level: Tensor, dead_zone: float = 0.0) -> list[Tensor]:
-        """Codes of images, int64; on the grid, latents first go towards zero by up to `dead_zone`."""
+        """Codes of images, int64; on the grid, latents first go towards zero by up to `dead_zone`.
+
+        Of centred codes the values, float, as the means are after CENTRING passes of the prior.
+        """
 
         def nearest(quantizer: GridQuantizer | CodebookQuantizer, latents: Tensor) -> Tensor:
             if self.config.quantizer == "grid":
                 latents = latents - latents.clamp(-dead_zone, dead_zone)
             return quantizer.codes(latents).long()
 
+        if self.config.centred:
+            return [self._centre(self.latents(images, level), level, CENTRING)]
+        if self.coarse is None:
+            return [nearest(self.quantizer, self.latents(images, level))]
         images = images - 0.5
         features = self.analysis.trunk(images, level)
-        latents = self.analysis.head(images, features)
-        if self.coarse is None:
-            return [nearest(self.quantizer, latents * self.analysis_gain(level))]
         coarse = nearest(self.coarse.quantizer, self.coarse.latents(images, features, level))
-        latents = latents - self.coarse.prediction(self.coarse.quantizer.lookup(coarse), level)
+        prediction = self.coarse.prediction(self.coarse.quantizer.lookup(coarse), level)
+        latents = self.analysis.head(images, features) - prediction
         return [coarse, nearest(self.quantizer, latents * self.analysis_gain(level))]
 
     def synthesize(self, codes: Sequence[Tensor], level: Tensor, grid: tuple[int, int] | None = None) -> Tensor:
@@ -102,6 +116,9 @@ class VQVAE(nn.Module):
     def code_bits(self, codes: Sequence[Tensor], level: Tensor) -> list[Tensor]:
         """Bits of every code of every level under the float priors, shapes as the codes."""
         known = [grid.float() if self.config.quantizer == "grid" else grid for grid in codes]
+        if self.config.centred:
+            parameters = self.prior(known[0], level)
+            return [logistic_bits((known[0] - parameters[:, :, 0]).round(), centred(parameters))]
         return self._bits(known, known, level)
 
     @property
@@ -114,19 +131,25 @@ class VQVAE(nn.Module):
         images = images - 0.5
         features = self.analysis.trunk(images, level)
         latents = self.analysis.head(images, features)
-        found, prediction = [], None
+        found: list[Quantized] = []
+        prediction = None
         if self.coarse is not None:
             found.append(self.coarse.quantizer(self.coarse.latents(images, features, level)))
             prediction = self.coarse.prediction(found[0].latents, level)
             latents = latents - prediction
-        found.append(self.quantizer(latents * self.analysis_gain(level)))
-        latents = found[-1].latents * self.synthesis_gain(level)
+        latents = latents * self.analysis_gain(level)
+        if self.config.centred:
+            values, bits = self._quantize_centred(latents, level)
+        else:
+            found.append(self.quantizer(latents))
+            values = found[-1].latents
+            bits = self._bits([one.soft for one in found], [one.codes for one in found], level)
+        latents = values * self.synthesis_gain(level)
         if prediction is not None:
             latents = latents + prediction
         shown = self.synthesis(latents, level)
         mse = (shown - images).square().mean((1, 2, 3))
         pixels = images.shape[2] * images.shape[3]
-        bits = self._bits([one.soft for one in found], [one.codes for one in found], level)
         bpp = torch.stack([level_bits.sum((1, 2, 3)) for level_bits in bits]).sum(0) / pixels
         lam = self.config.lambda_at(level)
         weight = (lam / 0.0057) ** rate_exponent
@@ -136,6 +159,31 @@ class VQVAE(nn.Module):
             total = total + COARSE_WEIGHT * self._coarse_cost(images, prediction, level, weight * lam)
         log = {key: value for one in reversed(found) for key, value in one.log.items()}  # the fine level's last
         return Losses(total, bpp, mse, log)
+
+    @torch.no_grad()
+    def _centre(self, latents: Tensor, level: Tensor, passes: int) -> Tensor:
+        """Values of centred codes: latents rounded in whole steps from the means, of which each pass knows more."""
+        values = latents.round()
+        for _ in range(passes):
+            mean = self.prior(values, level)[:, :, 0]
+            values = mean + (latents - mean).round()
+        return values
+
+    def _quantize_centred(self, latents: Tensor, level: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Values of centred codes, and bits: of latents with noise, straight through the rounding.
+
+        Once it is settled, scales learn from the codes as they are. Means cannot: a code would not move with them.
+        """
+        context = self._centre(latents, level, 1)
+        parameters = self.prior(latents + (context - latents).detach(), level)
+        mean = parameters[:, :, 0]
+        codes = (latents - mean).round().detach()
+        values = latents + (codes + mean - latents).detach()
+        noisy = latents + torch.rand_like(latents) - 0.5
+        if not self.settled:
+            return values, [logistic_bits(noisy, parameters)]
+        bits = logistic_bits(noisy, torch.stack([mean, parameters[:, :, 1].detach()], 2))
+        return values, [logistic_bits(codes, centred(parameters)) + bits - bits.detach()]
 
     def _coarse_cost(self, images: Tensor, prediction: Tensor, level: Tensor, weight: Tensor) -> Tensor:
         """What the coarse picture lacks, from every fourth image: only the synthesis learns from it."""
@@ -158,6 +206,11 @@ class VQVAE(nn.Module):
     def _level_bits(self, values: Tensor, parameters: Tensor) -> Tensor:
         grid = self.config.quantizer == "grid"
         return logistic_bits(values, parameters) if grid else categorical_bits(values, parameters)
+
+
+def centred(parameters: Tensor) -> Tensor:
+    """Means and scales (B, C, 2, h, w) of codes that count from the mean."""
+    return torch.stack([torch.zeros_like(parameters[:, :, 0]), parameters[:, :, 1]], 2)
 
 
 @torch.no_grad()

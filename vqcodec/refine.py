@@ -1,8 +1,8 @@
 """Gradient refinement of an image's latents before they are rounded (torch): the highest effort of encoding.
 
 Stochastic Gumbel annealing (Yang, Bamler & Mandt 2020, section 3.2): each latent is drawn towards one of the two
-integers around it by a relaxed random choice, whose temperature falls until it is one. Any codes are valid, so only
-the encoder takes the time.
+codes around it by a relaxed random choice, whose temperature falls until it is one. Any codes are valid, so only
+the encoder takes the time. Codes count from the prior's means, as they were a step before.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from vqcodec.models import VQVAE
 from vqcodec.nets import fast_bf16
 from vqcodec.pixels import pad_to_multiple, windows
 from vqcodec.prior import logistic_bits
+from vqcodec.transform import VALUE_UNIT
 
 STEPS = 200
 RATE = 0.005  # Adam's learning rate, in quantiser steps
@@ -27,9 +28,9 @@ CORE, MARGIN = 64, 8  # codes along a window's side, and around it
 
 
 def refine(model: VQVAE, pixels: np.ndarray, level: float, codes: np.ndarray) -> np.ndarray:
-    """Codes (N, h, w) int32 that cost no more `bits + lambda * squared error` than the given ones.
+    """Numbers (N, h, w) int32 in 1/256, to be settled as codes of fewer `bits + lambda * squared error` than the given.
 
-    `pixels` (H, W, 3) uint8; for models on the grid with one level. The networks run where the model is, over
+    `pixels` (H, W, 3) uint8; for models of centred codes. The networks run where the model is, over
     windows of bounded memory, each with the codes around it as they are by then.
     """
     stride = model.config.stride
@@ -51,36 +52,38 @@ def _refined(model: VQVAE, pixels: np.ndarray, counted: tuple[int, int], level: 
     device = next(model.parameters()).device
     target = torch.from_numpy(pixels).to(device).permute(2, 0, 1)[None].float() / 255.0 - 0.5
     position = torch.full((1,), level, device=device)
-    given = torch.from_numpy(codes).to(device)[None].float()
+    given = torch.from_numpy(codes).to(device)[None].float() / VALUE_UNIT
     worth = 65025.0 * model.config.lambda_at(level) / 3.0  # bits, of a squared error of pixels in 0..1
 
-    def cost(values: Tensor) -> Tensor:
+    def cost(values: Tensor) -> tuple[Tensor, Tensor]:
+        """Bits and error together, and the means."""
         shown = model.synthesis(values * model.synthesis_gain(position), position)
         error = (shown - target)[..., : counted[0], : counted[1]].square().sum()
-        bits = logistic_bits(values, model.prior(values, position)).sum()
-        both: Tensor = bits + worth * error
-        return both
+        parameters = model.prior(values, position)
+        both: Tensor = logistic_bits(values, parameters).sum() + worth * error
+        return both, parameters[:, :, 0].detach()
 
     with torch.no_grad():
-        unrounded = model.analysis.head(target, model.analysis.trunk(target, position)) * model.analysis_gain(position)
+        unrounded = model.latents(target + 0.5, position)
         start = given + (unrounded - given).clamp(-INSIDE, INSIDE)
     with torch.autocast(device.type, torch.bfloat16, enabled=fast_bf16(device)):
         latents = _annealed(cost, start)
-    with torch.no_grad():
-        best = min((given, latents.round()), key=lambda values: float(cost(values)))
-    rounded: np.ndarray = best[0].to(torch.int32).cpu().numpy()
-    return rounded
+    numbers: np.ndarray = (latents[0] * VALUE_UNIT).round().to(torch.int32).cpu().numpy()
+    return numbers
 
 
-def _annealed(cost: Callable[[Tensor], Tensor], start: Tensor) -> Tensor:
-    """Latents near integers, of low cost once they are rounded."""
+def _annealed(cost: Callable[[Tensor], tuple[Tensor, Tensor]], start: Tensor) -> Tensor:
+    """Latents near codes, of low cost once they are these."""
     latents = start.clone().requires_grad_()
     optimizer = torch.optim.Adam([latents], lr=RATE)
     generator = torch.Generator(start.device).manual_seed(0)
+    with torch.no_grad():
+        _, means = cost(start)
     for step in range(STEPS):
         cooled = max((step / STEPS - WARM) / (1.0 - WARM), 0.0)
-        chosen = _between(latents, HOT * (COLD / HOT) ** cooled, generator)
-        (latents.grad,) = torch.autograd.grad(cost(chosen), latents)
+        chosen = means + _between(latents - means, HOT * (COLD / HOT) ** cooled, generator)
+        total, means = cost(chosen)
+        (latents.grad,) = torch.autograd.grad(total, latents)
         optimizer.step()
     return latents.detach()
 

@@ -82,6 +82,7 @@ class Trainer:
         else:
             level = spread_levels(step, self.rank, len(crops), config, self.model.config.quality_levels)
         level = level.to(self.device)
+        self._settle()
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(config, step) * group["scale"]
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
@@ -95,6 +96,18 @@ class Trainer:
         torch._foreach_lerp_(self.average, [p.detach() for p in self.model.parameters()], 1.0 - keep)
         losses.log["gradient/norm"] = float(norm)
         return losses
+
+    def _settle(self) -> None:
+        """Near the end of a run of centred codes: the analysis stays what it is on average, scales fit the codes."""
+        first = round(self.config.steps * (1.0 - self.config.settle))
+        if not self.model.config.centred or self.step < first:
+            return
+        if self.step == first:
+            with torch.no_grad():
+                self._put(self.average)
+        self.model.settled = True
+        self.model.analysis.requires_grad_(False)
+        self.model.analysis_gain.requires_grad_(False)
 
     def save(self, folder: Path) -> None:
         """Round the moments as the checkpoint does, on every process; the first one writes."""

@@ -1,5 +1,7 @@
 """Pixels to codes and codes to pixels with a model's networks in torch, for GPUs, in windows of bounded memory.
 
+Centred codes are in 1/256 here, as in a file; those of an analysis have yet to be settled by the prior.
+
 Windows overlap by more than the networks' receptive field, so the result is that of the whole picture:
 there are no seams to hide.
 """
@@ -15,7 +17,9 @@ from vqcodec._core import Header
 from vqcodec.errors import InvalidInputError
 from vqcodec.models import VQVAE
 from vqcodec.pixels import pad_to_multiple, windows
+from vqcodec.quantize import CODE_LIMIT
 
+VALUE_UNIT = 256  # what a centred code counts by
 CORE = 64  # codes along a window's side
 
 Cells = tuple[slice, slice]
@@ -30,6 +34,7 @@ class Transform:
         self.device = torch.device(device)
         self.model = model.to(self.device).to(memory_format=torch.channels_last)
         self.stride = model.config.stride
+        self.unit = VALUE_UNIT if model.config.centred else 1
         self.ratios = [2, 1] if model.config.coarse_slices else [1]  # fine positions along a code of each level
         self.margin = -(-(model.config.reach + 1) // self.ratios[0]) * self.ratios[0]
 
@@ -43,7 +48,7 @@ class Transform:
             for window in windows(height, width, CORE, self.margin):
                 cut = np.ascontiguousarray(padded[_times(window.region, self.stride)])
                 images = torch.from_numpy(cut).to(self.device).permute(2, 0, 1)[None].float() / 255.0
-                found = self.model.analyze(images, self._level(level), dead_zone)
+                found = self._codes(images, level, dead_zone)
                 for grid, part, ratio in zip(codes, found, self.ratios, strict=True):
                     inner, core = (_divided(cells, ratio) for cells in (window.inner, window.core))
                     grid[:, core[0], core[1]] = part[0][:, inner[0], inner[1]].to(torch.int32).cpu().numpy()
@@ -64,7 +69,7 @@ class Transform:
                 for grid, ratio in zip(codes, ratios, strict=True):
                     rows, columns = _divided(window.region, ratio)
                     cut = np.ascontiguousarray(grid[:, rows, columns])
-                    cuts.append(torch.from_numpy(cut).to(self.device).long()[None])
+                    cuts.append(self._values(cut)[None])
                 rows, columns = window.region
                 shape = (rows.stop - rows.start, columns.stop - columns.start)
                 found = self.model.synthesize(cuts, self._level(level), shape)[0]
@@ -96,10 +101,21 @@ class Transform:
     def _together(self, grids: Sequence[np.ndarray], level: float, shape: tuple[int, int]) -> np.ndarray:
         """Pixels (B, H, W, 3) uint8 of grids (B, N, h, w), one for each level of the model."""
         with torch.inference_mode():
-            tensors = [torch.from_numpy(grid).to(self.device).long() for grid in grids]
+            tensors = [self._values(grid) for grid in grids]
             found = self.model.synthesize(tensors, self._level(level).expand(len(grids[0])), shape)
             shown: np.ndarray = (found * 255.0).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
             return shown
+
+    def _codes(self, images: torch.Tensor, level: float, dead_zone: float) -> list[torch.Tensor]:
+        if not self.model.config.centred:
+            return self.model.analyze(images, self._level(level), dead_zone)
+        latents = self.model.latents(images, self._level(level)).clamp(-CODE_LIMIT, CODE_LIMIT)
+        return [(latents * self.unit).round()]
+
+    def _values(self, codes: np.ndarray) -> torch.Tensor:
+        """Codes as the model takes them."""
+        values = torch.from_numpy(codes).to(self.device)
+        return values.float() / self.unit if self.model.config.centred else values.long()
 
     def _level(self, level: float) -> torch.Tensor:
         return torch.full((1,), level, device=self.device)

@@ -104,6 +104,8 @@ pub struct Alphabet {
     pub variables: usize,
     /// How many codes there are, from 0, or none where they are numbers.
     pub size: Option<usize>,
+    /// Whether they count from the prior's means.
+    pub centred: bool,
 }
 
 impl TransformConfig {
@@ -191,6 +193,7 @@ fn read_quantizer(
 ) -> Result<Quantizer> {
     let &Some(CodebookConfig { size, width, priced }) = codebook else {
         return match codes.size {
+            None if codes.centred => Ok(Quantizer::Centred),
             None => Ok(Quantizer::Grid),
             Some(_) => Err(invalid("a categorical prior goes with a codebook")),
         };

@@ -6,6 +6,7 @@ use std::mem;
 
 use rayon::prelude::*;
 
+use crate::centred::Rounding;
 use crate::codes::CodeGrid;
 use crate::container::{self, Container, Header};
 use crate::context::Lane;
@@ -116,7 +117,7 @@ fn codes_together(model: &Model, members: &[(&Container, &[u8])]) -> Result<Vec<
             let mut open = open.collect::<Result<Vec<_>>>()?;
             let lanes = open.iter_mut().map(|(codes, coarse, coder)| {
                 let coarse = coarse.as_ref();
-                Lane { codes, coarse, coder }
+                Lane { codes, coarse, coder, rounding: Rounding::Nearest(0) }
             });
             let mut lanes: Vec<_> = lanes.collect();
             prior.code_together(&mut lanes, header.quality, header.adaptive())?;

@@ -2,7 +2,10 @@
 
 use crate::error::{Error, Result};
 
-/// Int16-range codes of shape `(variables, height, width)`, each at least 1, in C order.
+/// Largest magnitude of a code from outside: 16 bits, and 8 after the point of one in 1/256 symbol.
+const LIMIT: i32 = 1 << 23;
+
+/// Codes of shape `(variables, height, width)`, each at least 1, in C order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CodeGrid {
     variables: usize,
@@ -21,8 +24,8 @@ impl CodeGrid {
                 codes.len()
             )));
         }
-        if let Some(code) = codes.iter().find(|&&code| i16::try_from(code).is_err()) {
-            return Err(Error::InvalidInput(format!("code {code} is outside the 16-bit range")));
+        if let Some(code) = codes.iter().find(|&&code| !(-LIMIT..=LIMIT).contains(&code)) {
+            return Err(Error::InvalidInput(format!("code {code} is outside the 24-bit range")));
         }
         Ok(Self { variables, height, width, codes })
     }
@@ -56,6 +59,11 @@ impl CodeGrid {
     /// The codes in C order.
     pub fn into_codes(self) -> Vec<i32> {
         self.codes
+    }
+
+    /// The codes in C order, to be set.
+    pub(crate) fn codes_mut(&mut self) -> &mut [i32] {
+        &mut self.codes
     }
 
     /// One code.

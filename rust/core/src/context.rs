@@ -11,6 +11,7 @@ use std::sync::OnceLock;
 
 use crate::adapt::Adaptation;
 use crate::categorical::Categorical;
+use crate::centred::{Origin, Rounding};
 use crate::codes::CodeGrid;
 use crate::context_gradient::BackwardPrior;
 use crate::entropy::SymbolCoder;
@@ -29,7 +30,11 @@ const BATCH: usize = 32;
 #[derive(Debug, Clone)]
 pub enum Head {
     /// A mean in 1/256 symbol for every variable, then a scale class for every variable.
-    Logistic,
+    Logistic {
+        /// Whether a code, in 1/256 symbol, is its mean and a whole number of symbols, which is coded;
+        /// else it is a whole number itself.
+        centred: bool,
+    },
     /// `alphabet` logits in 1/256 octave for every variable.
     Categorical {
         /// Number of codes: `0..alphabet`.
@@ -43,7 +48,7 @@ impl Head {
     /// Outputs for each variable.
     pub fn parameters(&self) -> usize {
         match self {
-            Self::Logistic => 2,
+            Self::Logistic { .. } => 2,
             Self::Categorical { alphabet, .. } => *alphabet,
         }
     }
@@ -51,7 +56,7 @@ impl Head {
     /// Features of each variable.
     pub fn features(&self) -> usize {
         match self {
-            Self::Logistic => 1,
+            Self::Logistic { .. } => 1,
             Self::Categorical { embedding, .. } => embedding.width(),
         }
     }
@@ -123,9 +128,9 @@ impl ContextPrior {
         &self.slices
     }
 
-    /// Whether the codes are numbers, not indices.
-    pub(crate) fn is_over_numbers(&self) -> bool {
-        matches!(self.head, Head::Logistic)
+    /// Whether codes count from their means.
+    pub(crate) fn is_centred(&self) -> bool {
+        matches!(self.head, Head::Logistic { centred: true })
     }
 
     /// Shape of the features that coding a tile of `height x width` keeps: channels, rows, columns.
@@ -201,11 +206,10 @@ impl ContextPrior {
             return Err(Error::InvalidInput("the features are another prior's".into()));
         }
         let mut network = Evaluation::new(self, slice, step, quality);
-        let batch = if step.sequential { 1 } else { BATCH };
         let positions: Vec<_> = step.pattern.positions(height, width).collect();
         let mut hidden = [const { Vec::new() }; 3];
         let mut outputs = Vec::new();
-        for positions in positions.chunks(batch) {
+        for positions in positions.chunks(BATCH) {
             let note = |layer: usize, rows: usize, activations: &[i16]| {
                 let vectors = activations.chunks_exact(activations.len() / positions.len());
                 vectors.for_each(|vector| hidden[layer].extend_from_slice(&vector[..rows]));
@@ -238,21 +242,29 @@ impl ContextPrior {
             let each = outputs.chunks_exact(chunk.len() * outputs_each);
             for ((lane, features, adaptation), outputs) in lanes.iter_mut().zip(each) {
                 for (&(y, x), outputs) in chunk.iter().zip(outputs.chunks_exact(outputs_each)) {
-                    let Lane { codes, coder, .. } = &mut **lane;
+                    let Lane { codes, coder, rounding, .. } = &mut **lane;
                     if let Some(adaptation) = adaptation {
                         adaptation.move_to(y, x);
                     }
                     for (index, variable) in variables.clone().enumerate() {
                         let code = codes.at_mut(variable, y, x);
                         *code = match self.head {
-                            Head::Logistic => {
-                                let head = (outputs[index], outputs[variables.len() + index]);
-                                match adaptation {
+                            Head::Logistic { centred } => {
+                                let (mean, class) =
+                                    (outputs[index], outputs[variables.len() + index]);
+                                let origin = centred.then(|| Origin::of(mean));
+                                let place = (variable, y * width + x);
+                                let symbol = origin.map_or(*code, |origin| {
+                                    origin.symbol(*code, class, *rounding, place)
+                                });
+                                let head = (if centred { 0 } else { mean }, class);
+                                let symbol = match adaptation {
                                     Some(adaptation) => {
-                                        adaptation.code(index, head, *code, *coder)?
+                                        adaptation.code(index, head, symbol, *coder)?
                                     }
-                                    None => Logistic::new(head.0, head.1).code(*code, *coder)?,
-                                }
+                                    None => Logistic::new(head.0, class).code(symbol, *coder)?,
+                                };
+                                origin.map_or(symbol, |origin| origin.plus(symbol))
                             }
                             Head::Categorical { alphabet, .. } => {
                                 categorical.set_logits(&outputs[index * alphabet..][..alphabet]);
@@ -277,7 +289,7 @@ impl ContextPrior {
         let Some([_, height, width]) = lanes.first().map(|lane| lane.codes.shape()) else {
             return Ok(());
         };
-        let adaptive = adaptive && matches!(self.head, Head::Logistic);
+        let adaptive = adaptive && matches!(self.head, Head::Logistic { .. });
         let mut open = Vec::with_capacity(lanes.len());
         for lane in lanes {
             if lane.codes.shape() != [self.variables(), height, width] {
@@ -312,7 +324,8 @@ impl ContextPrior {
         for (variable, target) in variables.zip(target.chunks_exact_mut(width)) {
             let code = codes.at(variable, y, x);
             match &self.head {
-                Head::Logistic => target[0] = Embedding::of_number(code),
+                Head::Logistic { centred: false } => target[0] = Embedding::of_number(code),
+                Head::Logistic { centred: true } => target[0] = Embedding::of_value(code),
                 Head::Categorical { embedding, .. } => {
                     target.copy_from_slice(embedding.of(variable, code)?);
                 }
@@ -341,7 +354,8 @@ impl Prior for ContextPrior {
         adaptive: bool,
         coder: &mut impl SymbolCoder,
     ) -> Result<()> {
-        self.code_together(&mut [Lane { codes, coarse, coder }], quality, adaptive)
+        let lane = Lane { codes, coarse, coder, rounding: Rounding::Nearest(0) };
+        self.code_together(&mut [lane], quality, adaptive)
     }
 }
 
@@ -353,9 +367,12 @@ pub struct Lane<'a, C> {
     pub coarse: Option<&'a FeatureGrid>,
     /// Its coder.
     pub coder: &'a mut C,
+    /// How numbers become codes, where codes count from their means: with a decoder it does not matter.
+    pub rounding: Rounding<'a>,
 }
 
 /// What the network of a step has come to at all its positions, in raster order.
+#[derive(Debug)]
 pub(crate) struct StepTrace {
     /// `(positions, rows)` activations of the three hidden layers.
     pub hidden: [Vec<i16>; 3],

@@ -8,6 +8,9 @@ use crate::error::Result;
 use crate::features::NUMBER_BITS;
 use crate::network::{Layer, MAX_ACTIVATION};
 
+/// Positions that go through the way back together.
+const TOGETHER: usize = 32;
+
 /// The backward pass of a prior over numbers without a coarse level.
 #[derive(Debug, Clone)]
 pub struct BackwardPrior {
@@ -46,8 +49,8 @@ fn adjoint(layer: &Layer) -> Result<Adjoint> {
 }
 
 impl ContextPrior {
-    /// The gradient with regard to the inputs of a step's context, `(1, positions, inputs)`, of a sum
-    /// of the head's outputs times `slopes`, which are `(positions, outputs)`.
+    /// The gradient with regard to the inputs of a step's context, `(positions, inputs)` and maybe some
+    /// zeros, of a sum of the head's outputs times `slopes`, which are `(positions, outputs)`.
     pub(crate) fn step_gradient(
         &self,
         (slice, step): (usize, usize),
@@ -55,8 +58,11 @@ impl ContextPrior {
         slopes: Vec<f32>,
     ) -> Result<Field> {
         let back = &self.backward()?.slices[slice];
-        let width = slopes.len() / trace.columns;
-        let mut gradient = Field { height: 1, width, channels: trace.columns, values: slopes };
+        let (channels, width) = (trace.columns, TOGETHER);
+        let height = slopes.len().div_ceil(channels * width); // rows go through on several threads
+        let mut values = slopes;
+        values.resize(height * width * channels, 0.0);
+        let mut gradient = Field { height, width, channels, values };
         for (adjoint, hidden) in back.shared.iter().zip(&trace.hidden).rev() {
             gradient = adjoint.apply(self.kernel, &gradient);
             gradient.mask(hidden, MAX_ACTIVATION);

@@ -5,6 +5,7 @@ use std::ops::Range;
 use crate::error::{Error, Result};
 use crate::network::MAX_FEATURE;
 use crate::order::{REACH, Source, Tap};
+use crate::quantizer::VALUE_BITS;
 
 /// Fractional bits of the feature of a code that is a number: room for weights above 1/2, since a
 /// layer can only shift its sums to the right.
@@ -99,6 +100,13 @@ impl Embedding {
         .ok_or_else(|| {
             Error::InvalidInput(format!("a code is outside the alphabet of {}", self.alphabet))
         })
+    }
+
+    /// The feature of a code that is a number in 1/256: rounded to 3 fractional bits, clamped.
+    pub fn of_value(code: i32) -> i16 {
+        const SHIFT: u32 = VALUE_BITS - NUMBER_BITS;
+        const LIMIT: i32 = MAX_FEATURE >> NUMBER_BITS << NUMBER_BITS; // as for a number
+        ((code + (1 << SHIFT >> 1)) >> SHIFT).clamp(-LIMIT, LIMIT) as i16
     }
 
     /// The feature of a code that is a number: itself with 3 fractional bits, clamped.

@@ -1,9 +1,9 @@
-//! What codes and their neighbours on the number line would cost, where all others stay as they are,
-//! and what they would make the others cost.
+//! What the codes of a tile cost that count from their means, and what they would make others cost.
 
 use rayon::prelude::*;
 
 use crate::adjoint::Field;
+use crate::centred::{Origin, symbol_length};
 use crate::codes::CodeGrid;
 use crate::context::{ContextPrior, StepTrace};
 use crate::distribution::{Distribution, PRECISION};
@@ -11,6 +11,7 @@ use crate::entropy::SymbolCoder;
 use crate::error::{Error, Result};
 use crate::logistic::Logistic;
 use crate::prior::Prior;
+use crate::quantizer::VALUE_BITS;
 
 /// Fractional bits of a length.
 pub const LENGTH_BITS: u32 = 16;
@@ -62,13 +63,12 @@ impl SymbolCoder for Sum {
 }
 
 /// The length of one code.
-fn length(logistic: &Logistic, code: i32) -> Result<i32> {
-    if i16::try_from(code).is_err() {
-        return Ok(NEVER);
-    }
+pub(crate) fn length(logistic: &Logistic, code: i32) -> i32 {
     let mut sum = Sum::default();
-    logistic.code(code, &mut sum)?;
-    Ok(sum.0 as i32) // an escape takes 24 bits and two for each of the offset
+    match i16::try_from(code).map(|_| logistic.code(code, &mut sum)) {
+        Ok(Ok(_)) => sum.0 as i32, // an escape takes 24 bits and two for each of the offset
+        _ => NEVER,
+    }
 }
 
 /// The length of a tile's codes as they are written, with a prior that adapts, in 2^-16 bit.
@@ -78,75 +78,113 @@ pub fn written_length(prior: &ContextPrior, mut codes: CodeGrid, quality: u8) ->
     Ok(sum.0)
 }
 
-/// What is known about the codes of a tile, `(height, width, variables)`.
+/// What is known about the codes of a tile.
 #[derive(Debug)]
 pub struct Lengths {
-    /// The lengths in 2^-16 bit of one below each code, of itself and of one above it.
-    pub around: Vec<[i32; 3]>,
-    /// What the lengths of all other codes change by with each code, in bits.
-    pub gradient: Field,
+    /// The length of each code in 2^-16 bit, `(height, width, variables)`.
+    pub codes: Vec<i32>,
+    steps: Vec<Priced>,
 }
 
-/// The lengths of a tile's codes by a prior over numbers, which does not adapt.
+/// What a step of the prior has found.
+#[derive(Debug)]
+struct Priced {
+    /// Slice and step.
+    place: (usize, usize),
+    trace: StepTrace,
+    /// Of each code of the step.
+    lengths: Vec<i32>,
+    /// What the length of each code changes by with each of the head's outputs, if what it stands for stays where
+    /// it is: `(positions, outputs)`.
+    slopes: Vec<f32>,
+}
+
+/// The lengths of a tile's codes, which count from their means, by a prior that does not adapt.
 pub fn lengths(prior: &ContextPrior, codes: &CodeGrid, quality: u8) -> Result<Lengths> {
     let [variables, height, width] = codes.shape();
     let features = prior.features(codes, None)?;
     let slices = prior.slices().iter().enumerate();
-    let steps = slices.flat_map(|(index, slice)| {
+    let places = slices.flat_map(|(index, slice)| {
         let steps = slice.steps.iter().enumerate();
         // narrow tiles have no position for some
         let used = steps.filter(|(_, step)| step.pattern.positions(height, width).next().is_some());
         used.map(move |(step, _)| (index, step))
     });
-    let steps: Vec<_> = steps.collect();
-    let of_step = |place: (usize, usize)| {
-        let trace = prior.trace(&features, quality, place)?;
-        let (around, slopes) = price(prior, codes, place, &trace)?;
-        Ok((place, around, prior.step_gradient(place, &trace, slopes)?))
-    };
-    let mut around = vec![[0; 3]; variables * height * width];
-    let values = vec![0.0; around.len()];
-    let mut gradient = Field { height, width, channels: variables, values };
-    for ((index, step), found, inputs) in
-        steps.into_par_iter().map(of_step).collect::<Result<Vec<_>>>()?
-    {
-        let slice = &prior.slices()[index];
-        let positions = slice.steps[step].pattern.positions(height, width);
-        for ((y, x), found) in positions.zip(found.chunks_exact(slice.variables.len())) {
-            around[(y * width + x) * variables..][slice.variables.clone()].copy_from_slice(found);
+    let places: Vec<_> = places.collect();
+    let price = |place| Ok(price(prior, codes, place, prior.trace(&features, quality, place)?));
+    let steps = places.into_par_iter().map(price).collect::<Result<Vec<_>>>()?;
+    let mut codes = vec![0; variables * height * width];
+    for Priced { place: (slice, step), lengths, .. } in &steps {
+        let slice = &prior.slices()[*slice];
+        let positions = slice.steps[*step].pattern.positions(height, width);
+        for ((y, x), found) in positions.zip(lengths.chunks_exact(slice.variables.len())) {
+            codes[(y * width + x) * variables..][slice.variables.clone()].copy_from_slice(found);
         }
-        prior.add_step_gradient((index, step), &inputs, &mut gradient);
     }
-    Ok(Lengths { around, gradient })
+    Ok(Lengths { codes, steps })
 }
 
-/// The lengths around the codes of a step, and the slopes of their own lengths with each output.
+/// Scale classes up to which a code moves with its mean, and from which it stays where it is.
+const MOVES: i32 = 50;
+const STAYS: i32 = 80;
+
+/// How much of a code moves with its mean: all of it where it is hardly ever off the mean, nothing where it is
+/// spread over many symbols and so rounded to about the same place whatever it counts from.
+fn share_that_moves(class: i32) -> f32 {
+    (STAYS - class).clamp(0, STAYS - MOVES) as f32 / (STAYS - MOVES) as f32
+}
+
+impl Lengths {
+    /// Adds to what something changes by with each code, `(height, width, variables)` in bits a symbol, what
+    /// the lengths of other codes change by, and what comes of it that these move with their means. Within
+    /// a step whose positions see each other, only what other steps find counts for the latter.
+    pub fn add_gradient(&self, prior: &ContextPrior, sum: &mut Field) -> Result<()> {
+        for Priced { place, trace, slopes, .. } in self.steps.iter().rev() {
+            let (slice, mut slopes) = (&prior.slices()[place.0], slopes.clone());
+            let positions = slice.steps[place.1].pattern.positions(sum.height, sum.width);
+            let outputs = trace.outputs.chunks_exact(trace.columns);
+            let vectors = slopes.chunks_exact_mut(trace.columns).zip(outputs);
+            for ((y, x), (slopes, outputs)) in positions.zip(vectors) {
+                let sums = &sum.values[(y * sum.width + x) * sum.channels..];
+                let classes = &outputs[slice.variables.len()..];
+                let codes = sums[slice.variables.clone()].iter().zip(classes);
+                for (slope, (value, &class)) in slopes.iter_mut().zip(codes) {
+                    let share = share_that_moves(class);
+                    *slope = share * value / (1 << VALUE_BITS) as f32 + (1.0 - share) * *slope;
+                }
+            }
+            let found = prior.step_gradient(*place, trace, slopes)?;
+            prior.add_step_gradient(*place, &found, sum);
+        }
+        Ok(())
+    }
+}
+
+/// The lengths of the codes of a step, and their slopes with each output.
 fn price(
     prior: &ContextPrior,
     codes: &CodeGrid,
-    (slice, step): (usize, usize),
-    trace: &StepTrace,
-) -> Result<(Vec<[i32; 3]>, Vec<f32>)> {
+    place: (usize, usize),
+    trace: StepTrace,
+) -> Priced {
     let [_, height, width] = codes.shape();
-    let slice = &prior.slices()[slice];
-    let mut around = Vec::with_capacity(trace.outputs.len() / 2);
+    let slice = &prior.slices()[place.0];
+    let mut lengths = Vec::new();
     let mut slopes = vec![0.0; trace.outputs.len()];
-    let positions = slice.steps[step].pattern.positions(height, width);
+    let positions = slice.steps[place.1].pattern.positions(height, width);
     let vectors = trace.outputs.chunks_exact(trace.columns);
     for ((y, x), (outputs, slopes)) in
         positions.zip(vectors.zip(slopes.chunks_exact_mut(trace.columns)))
     {
         let (means, classes) = outputs.split_at(trace.columns / 2);
         for (index, variable) in slice.variables.clone().enumerate() {
-            let logistic = Logistic::new(means[index], classes[index]);
-            let code = codes.at(variable, y, x);
-            let [below, own, above] =
-                [code - 1, code, code + 1].map(|code| length(&logistic, code));
-            around.push([below?, own?, above?]);
-            [slopes[index], slopes[means.len() + index]] = logistic.slopes(code);
+            let symbol = Origin::of(means[index]).nearest(codes.at(variable, y, x), 0);
+            lengths.push(symbol_length(symbol, classes[index]));
+            [slopes[index], slopes[means.len() + index]] =
+                Logistic::new(0, classes[index]).slopes(symbol);
         }
     }
-    Ok((around, slopes))
+    Priced { place, trace, lengths, slopes }
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ mod architecture;
 pub mod archive;
 pub mod batch;
 pub mod categorical;
+pub mod centred;
 pub mod checksum;
 pub mod coarse;
 pub mod codes;

@@ -79,6 +79,8 @@ struct PriorConfig {
     slices: Vec<usize>,
     hidden: usize,
     head: HeadKind,
+    #[serde(default)]
+    centred: bool,
     alphabet: Option<usize>,
     embedding: Option<usize>,
 }
@@ -162,7 +164,8 @@ impl Model {
 impl PriorConfig {
     /// What the codes of the level may be.
     fn alphabet(&self) -> Alphabet {
-        Alphabet { variables: self.slices.iter().sum(), size: self.alphabet }
+        let Self { ref slices, centred, alphabet, .. } = *self;
+        Alphabet { variables: slices.iter().sum(), size: alphabet, centred }
     }
 }
 
@@ -184,6 +187,9 @@ fn check_runtime(runtime: &Runtime) -> Result<u8> {
             )));
         }
         check_prior(prior)?;
+        if prior.centred || runtime.prior.centred {
+            return Err(invalid("codes of two levels do not count from their means"));
+        }
         if prior.head != runtime.prior.head {
             return Err(invalid("the heads of the two levels are of different kinds"));
         }
@@ -198,6 +204,9 @@ fn check_prior(prior: &PriorConfig) -> Result<()> {
         check_count("variables of a slice", variables, MAX_VARIABLES)?;
     }
     check_count("variables", prior.slices.iter().sum(), MAX_VARIABLES)?;
+    if prior.centred && prior.head != HeadKind::Logistic {
+        return Err(invalid("only numbers count from their means"));
+    }
     match (prior.head, prior.alphabet, prior.embedding) {
         (HeadKind::Logistic, None, None) => Ok(()),
         (HeadKind::Categorical, Some(alphabet), Some(embedding)) => {
@@ -246,7 +255,7 @@ impl PriorReader<'_, '_> {
 
     fn head(&mut self, name: &str, config: &PriorConfig) -> Result<Head> {
         let (Some(alphabet), Some(width)) = (config.alphabet, config.embedding) else {
-            return Ok(Head::Logistic);
+            return Ok(Head::Logistic { centred: config.centred });
         };
         let name = format!("{name}.embedding");
         let shape = [config.slices.iter().sum(), alphabet, width];

@@ -27,7 +27,10 @@ pub fn analyze(
         Limits::default().check_codes(shape)?;
     }
     check_pixels(pixels, [height, width])?;
-    with_threads(threads, || transform.analyze(pixels, (height, width), quality, dead_zone))?
+    let analyze = || transform.analyze(pixels, (height, width), quality, dead_zone);
+    let mut codes = with_threads(threads, analyze)??;
+    stream::settle(model, quality, &mut codes, dead_zone, threads)?;
+    Ok(codes)
 }
 
 /// Mirror of `analyze`: `(height, width, 3)` sRGB pixels of codes, of all levels or of the first one
@@ -105,8 +108,8 @@ impl Pixels {
 }
 
 /// Codes that cost fewer `bits + weight * squared error` than the given ones of a picture, found
-/// with some `effort`: 0 gives them back, more takes longer. Codes of codebooks and of more than
-/// one level stay as they are.
+/// with some `effort`: 0 gives them back, more takes longer. Codes that do not count from their
+/// means stay as they are.
 pub fn search(
     model: &Model,
     codes: Vec<CodeGrid>,
@@ -125,7 +128,7 @@ pub fn search(
         return Err(Error::InvalidInput(format!("there is no such effort: the most is {most}")));
     }
     match <[CodeGrid; 1]>::try_from(codes) {
-        Ok([codes]) if effort > 0 && model.prior.is_over_numbers() => {
+        Ok([codes]) if effort > 0 && model.prior.is_centred() => {
             let found = || search::search(model, transform, goal, codes, PASSES[effort]);
             Ok(vec![with_threads(threads, found)??])
         }

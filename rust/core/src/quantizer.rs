@@ -5,14 +5,19 @@ use crate::error::{Error, Result};
 /// Fractional bits of a value: what a code stands for before the synthesis gain.
 pub const VALUE_BITS: u32 = 8;
 
-/// Largest magnitude of a code of the grid.
-const CODE_LIMIT: i64 = 16383;
+/// Largest magnitude of a code of the grid, and of a symbol of one that counts from its mean.
+pub const CODE_LIMIT: i32 = 16383;
+
+const LIMIT: i64 = CODE_LIMIT as i64;
 
 /// What turns latents into codes, and codes into values.
 #[derive(Debug, Clone)]
 pub enum Quantizer {
     /// A code is a number: a latent rounded to the nearest integer, half upwards.
     Grid,
+    /// A code is a value: a latent in 1/256, from which the prior makes one that counts from its mean
+    /// ([`centred`](crate::centred)).
+    Centred,
     /// A code is the index of the nearest of `size` vectors of `width` channels, one codebook for
     /// each group of channels; a vector's price counts as squared distance.
     Codebook {
@@ -31,14 +36,14 @@ impl Quantizer {
     /// Channels of a latent for each code.
     pub fn width(&self) -> usize {
         match self {
-            Self::Grid => 1,
+            Self::Grid | Self::Centred => 1,
             Self::Codebook { width, .. } => *width,
         }
     }
 
     /// The codes of the latents of one position; `latents` have `bits` fractional ones.
     ///
-    /// On the grid, latents first go towards zero by up to `dead_zone` / 256, which makes codes
+    /// On the grid that does not count from means, latents first go towards zero by up to `dead_zone` / 256, which makes codes
     /// cheaper; codebooks have no zero.
     pub fn quantize(&self, latents: &[i64], bits: u32, dead_zone: u8, codes: &mut [i32]) {
         match self {
@@ -47,7 +52,14 @@ impl Quantizer {
                 for (&latent, code) in latents.iter().zip(codes) {
                     let latent = latent - latent.clamp(-dead_zone, dead_zone);
                     let nearest = (latent + ((1 << bits) >> 1)) >> bits;
-                    *code = nearest.clamp(-CODE_LIMIT, CODE_LIMIT) as i32;
+                    *code = nearest.clamp(-LIMIT, LIMIT) as i32;
+                }
+            }
+            Self::Centred => {
+                let bits = bits - VALUE_BITS;
+                for (&latent, code) in latents.iter().zip(codes) {
+                    let nearest = (latent + ((1 << bits) >> 1)) >> bits;
+                    *code = nearest.clamp(-LIMIT << VALUE_BITS, LIMIT << VALUE_BITS) as i32;
                 }
             }
             Self::Codebook { size, width, table, prices } => {
@@ -67,6 +79,9 @@ impl Quantizer {
                 for (&code, value) in codes.iter().zip(values) {
                     *value = i64::from(code) << VALUE_BITS;
                 }
+            }
+            Self::Centred => {
+                codes.iter().zip(values).for_each(|(&code, value)| *value = code.into());
             }
             Self::Codebook { size, width, table, .. } => {
                 let books = table.chunks_exact(size * width);
@@ -113,7 +128,7 @@ mod tests {
                 i64::from(codes[0])
             };
             let (plain, shrunk) = (code(0), code(dead_zone));
-            prop_assert!((2 * (plain << 16) - 2 * latent).abs() <= 1 << 16 || plain.abs() == CODE_LIMIT);
+            prop_assert!((2 * (plain << 16) - 2 * latent).abs() <= 1 << 16 || plain.abs() == LIMIT);
             prop_assert!(shrunk.abs() <= plain.abs() && plain.abs() <= shrunk.abs() + 1);
             if latent.abs() < (1 << 15) + (i64::from(dead_zone) << 8) {
                 prop_assert_eq!(shrunk, 0);

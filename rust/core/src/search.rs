@@ -1,26 +1,30 @@
 //! Search for codes that cost less than rounded latents: slower encoding, smaller files.
 //!
 //! Any codes are valid in a file, so the encoder may change them. The cost of a window is
-//! `bits + weight * squared error`, over what its codes can reach. A pass runs the synthesis and the
-//! prior on the codes as they are, and prices every change of a code by one:
+//! `bits + weight * squared error`, over what its codes can reach. Codes count from their means, and
+//! each change moves the means of those after it, so changes are made along the prior's walk
+//! ([`centred`](crate::centred)): to the code whose length and squared distance from a *target* cost
+//! least. Targets are the latents at first. A pass runs the synthesis and the prior on the codes as
+//! they are, and moves the targets towards where the cost would be lowest if all codes but one
+//! stayed:
 //! ```text
-//! gradient * change + damping * curvature of the error + change of the code's own length
+//! target += rate * (code - gradient / (2 * damping * curvature of the error) - target)
 //! ```
-//! where the gradient is that of the error and of the lengths of all other codes.
-//! All changes with a negative price are made at once, though they interact. The next pass sees what
-//! came of them: where the own cost of a position has grown, its codes go back and its damping grows
-//! (as in Levenberg and Marquardt's method), elsewhere it falls. The codes of the cheapest pass
-//! remain, unless those at first are written in fewer bits: passes count them without adaptation of
-//! the prior. So a window never costs more than at first.
+//! where the gradient is that of the error and of the lengths of all other codes. The rate falls from
+//! pass to pass; the damping falls where a position's own cost has fallen and grows elsewhere. The
+//! codes of the cheapest pass remain, unless those at first are written in fewer bits: passes count
+//! them without adaptation of the prior. So a window never costs more than at first.
 
 use rayon::prelude::*;
 
 use crate::adjoint::Field;
+use crate::centred::{Rounding, Worth};
 use crate::codes::{CodeGrid, Tile, tiles};
 use crate::error::Result;
 use crate::gradient::Trace;
-use crate::lengths::{LENGTH_BITS, Lengths, NEVER, lengths, written_length};
+use crate::lengths::{LENGTH_BITS, Lengths, lengths, written_length};
 use crate::model::Model;
+use crate::quantizer::VALUE_BITS;
 use crate::stream::TILE_LOG2;
 use crate::transform::{COLOURS, Transform, grow, shown};
 
@@ -30,13 +34,20 @@ const BIT: f64 = (1 << LENGTH_BITS) as f64;
 /// Passes of each effort.
 pub const PASSES: [u32; 3] = [0, 10, 24];
 
+/// How far targets move at first, and what remains of that from pass to pass.
+const RATE: f64 = 0.6;
+const COOLING: f64 = 0.85;
+
 /// Damping at first: more than 1, because other changes are made beside it and the synthesis is
 /// not linear.
-const START: f64 = 1.8;
+const DAMPING: f64 = 2.0;
 
 /// Factors of the damping of a position whose cost has fallen, and of one whose cost has grown.
 const BETTER: f64 = 0.9;
-const WORSE: f64 = 1.3;
+const WORSE: f64 = 1.2;
+
+/// No target lies farther than this many symbols from its code.
+const FARTHEST: f64 = 2.0;
 
 /// A picture and what its codes are to be good for.
 #[derive(Debug, Clone, Copy)]
@@ -51,8 +62,9 @@ pub struct Goal<'a> {
     pub weight: f64,
 }
 
-/// Better codes than `codes`, which are those of a whole picture, found in so many passes. Parallel
-/// iterators inside run in the caller's thread pool; windows are searched one after the other.
+/// Better codes than `codes`, which count from their means and are those of a whole picture, found in so
+/// many passes. Parallel iterators inside run in the caller's thread pool; windows are searched one
+/// after the other.
 pub fn search(
     model: &Model,
     transform: &Transform,
@@ -62,13 +74,28 @@ pub fn search(
 ) -> Result<CodeGrid> {
     let [_, rows, columns] = codes.shape();
     let margin = transform.synthesis.margin(transform.stride);
+    let wanted = wanted(transform, goal, &codes)?;
     for core in tiles(rows, columns, 1 << TILE_LOG2) {
         let region = grow(core, margin, rows, columns);
         let window = Window { model, transform, goal, core, region };
-        let found = window.search(codes.tile(region), passes)?;
+        let found = window.search(codes.tile(region), &wanted.tile(core), passes)?;
         codes.set_tile(core, &found.tile(window.inner()));
     }
     Ok(codes)
+}
+
+/// What codes were rounded from: the latents of the picture, or the codes where these are not the
+/// nearest to them.
+fn wanted(transform: &Transform, goal: Goal, codes: &CodeGrid) -> Result<CodeGrid> {
+    let [height, width] = goal.size;
+    let mut wanted = codes.clone();
+    let latents = transform.analyze(goal.pixels, (height, width), goal.quality, 0)?;
+    for (wanted, latent) in wanted.codes_mut().iter_mut().zip(latents[0].codes()) {
+        if (*wanted - latent).abs() <= 1 << VALUE_BITS >> 1 {
+            *wanted = *latent;
+        }
+    }
+    Ok(wanted)
 }
 
 /// One tile of the codes, which may change, in a region that shows all that they do.
@@ -99,17 +126,6 @@ impl Pass {
     }
 }
 
-/// The cheapest codes so far of each position of the core, and what is known about them.
-struct Kept {
-    codes: CodeGrid,
-    costs: Vec<f64>,
-    lengths: Vec<[i32; 3]>,
-    /// With regard to the codes of the region, in bits.
-    gradient: Field,
-    /// For each position of the core.
-    damping: Vec<f64>,
-}
-
 impl Window<'_> {
     /// The core as a part of the region.
     fn inner(&self) -> Tile {
@@ -122,76 +138,61 @@ impl Window<'_> {
         (y..y + height).flat_map(move |y| (x..x + width).map(move |x| (y, x)))
     }
 
-    fn search(&self, codes: CodeGrid, passes: u32) -> Result<CodeGrid> {
-        let start = self.measure(&codes)?;
-        let curvature = self.curvature(&start.trace)?;
-        let first = (codes.clone(), start.error);
-        let (mut lowest, mut best) = (start.cost(), first.clone());
-        let gradient = self.gradient(&start)?;
-        let damping = vec![START; self.core.height * self.core.width];
-        let Pass { lengths: Lengths { around, .. }, costs, .. } = start;
-        let mut kept = Kept { codes, costs, lengths: around, gradient, damping };
-        for number in 0..=passes {
-            let last = number == passes; // only takes back what the one before has made worse
-            let codes = if last { kept.codes.clone() } else { self.change(&kept, &curvature) };
-            let pass = self.measure(&codes)?;
-            if pass.cost() < lowest {
-                (lowest, best) = (pass.cost(), (codes.clone(), pass.error));
+    /// Better codes of the region than `codes`; those of the core were rounded from `wanted`.
+    fn search(&self, mut codes: CodeGrid, wanted: &CodeGrid, passes: u32) -> Result<CodeGrid> {
+        let (model, Goal { quality, .. }, inner) = (self.model, self.goal, self.inner());
+        let mut pass = self.measure(&codes)?;
+        let first = (codes.clone(), pass.error);
+        let (mut lowest, mut best) = (pass.cost(), first.clone());
+        let mut targets: Vec<_> = wanted.codes().iter().map(|&code| f64::from(code)).collect();
+        let curvature = self.curvature(&pass.trace)?;
+        let mut worth = Worth { curvature, damping: vec![DAMPING; inner.height * inner.width] };
+        let mut rate = RATE;
+        for _ in 0..passes {
+            let gradient = self.gradient(&pass)?;
+            let mut core = codes.tile(inner);
+            self.aim(&mut targets, &mut core, &gradient, &worth, rate);
+            model.prior.settle(&mut core, quality, Rounding::Cheapest(&worth))?;
+            codes.set_tile(inner, &core);
+            let next = self.measure(&codes)?;
+            for ((y, x), damping) in self.positions().zip(&mut worth.damping) {
+                let at = y * self.region.width + x;
+                *damping *= if next.costs[at] < pass.costs[at] { BETTER } else { WORSE };
             }
-            if !last {
-                let gradient = self.gradient(&pass)?;
-                self.merge(&mut kept, &codes, &pass, &gradient);
+            if next.cost() < lowest {
+                (lowest, best) = (next.cost(), (codes.clone(), next.error));
             }
+            (pass, rate) = (next, rate * COOLING);
         }
         let written = |(codes, error): &(CodeGrid, f64)| -> Result<f64> {
-            let codes = codes.tile(self.inner());
-            let length = written_length(&self.model.prior, codes, self.goal.quality)?;
+            let length = written_length(&model.prior, codes.tile(inner), quality)?;
             Ok(length as f64 / BIT + error)
         };
         Ok(if written(&best)? < written(&first)? { best.0 } else { first.0 })
     }
 
-    /// The kept codes with all changes that seem to pay.
-    fn change(&self, kept: &Kept, curvature: &[f64]) -> CodeGrid {
-        let mut codes = kept.codes.clone();
-        let variables = curvature.len();
-        let lengths = kept.lengths.chunks_exact(variables);
-        for (((y, x), lengths), damping) in self.positions().zip(lengths).zip(&kept.damping) {
-            let gradients = &kept.gradient.values[(y * self.region.width + x) * variables..];
-            for (variable, &[below, own, above]) in lengths.iter().enumerate() {
-                let bits = |length: i32| match length {
-                    NEVER => f64::INFINITY, // whatever the error would fall by
-                    length => f64::from(length - own) / BIT,
-                };
-                let gradient = f64::from(gradients[variable]);
-                let (down, up) = (bits(below) - gradient, bits(above) + gradient);
-                let (price, step) = if up < down { (up, 1) } else { (down, -1) };
-                if price + damping * curvature[variable] < 0.0 {
-                    *codes.at_mut(variable, y, x) += step;
-                }
-            }
-        }
-        codes
-    }
-
-    /// Keeps the codes of all positions that cost no more than those that are kept there.
-    fn merge(&self, kept: &mut Kept, codes: &CodeGrid, pass: &Pass, gradient: &Field) {
-        let variables = gradient.channels;
-        for (index, (y, x)) in self.positions().enumerate() {
-            let at = y * self.region.width + x;
-            let damping = &mut kept.damping[index];
-            if pass.costs[at] > kept.costs[at] {
-                *damping *= WORSE;
-                continue;
-            }
-            *damping *= BETTER;
-            kept.costs[at] = pass.costs[at];
-            let (from, to) = (index * variables, (index + 1) * variables);
-            kept.lengths[from..to].copy_from_slice(&pass.lengths.around[from..to]);
-            let (from, to) = (at * variables, (at + 1) * variables);
-            kept.gradient.values[from..to].copy_from_slice(&gradient.values[from..to]);
-            for variable in 0..variables {
-                *kept.codes.at_mut(variable, y, x) = codes.at(variable, y, x);
+    /// Moves the targets of the core's codes, and puts them in the place of these.
+    fn aim(
+        &self,
+        targets: &mut [f64],
+        codes: &mut CodeGrid,
+        gradient: &Field,
+        worth: &Worth,
+        rate: f64,
+    ) {
+        let unit = f64::from(1 << VALUE_BITS);
+        let positions = worth.damping.len();
+        let planes =
+            targets.chunks_exact_mut(positions).zip(codes.codes_mut().chunks_exact_mut(positions));
+        for (variable, (targets, codes)) in planes.enumerate() {
+            let places = targets.iter_mut().zip(codes).zip(&worth.damping).enumerate();
+            for (position, ((target, code), damping)) in places {
+                let slope = f64::from(gradient.values[position * gradient.channels + variable]);
+                let step = slope / (2.0 * damping * worth.curvature[variable]);
+                // no curvature, no step
+                let step = if step.is_finite() { step.clamp(-FARTHEST, FARTHEST) } else { 0.0 };
+                *target += rate * (f64::from(*code) - unit * step - *target);
+                *code = *target as i32;
             }
         }
     }
@@ -203,22 +204,22 @@ impl Window<'_> {
         let lengths = lengths(&model.prior, &codes.tile(self.inner()), goal.quality)?;
         let mut costs: Vec<_> = errors.iter().map(|&error| error as f64 * goal.weight).collect();
         let error = costs.iter().sum();
-        let positions = self.positions().zip(lengths.around.chunks_exact(codes.shape()[0]));
-        for ((y, x), lengths) in positions {
-            let sum: i64 = lengths.iter().map(|&[_, own, _]| i64::from(own)).sum();
+        let found = lengths.codes.chunks_exact(codes.shape()[0]);
+        for ((y, x), lengths) in self.positions().zip(found) {
+            let sum: i64 = lengths.iter().map(|&length| i64::from(length)).sum();
             costs[y * self.region.width + x] += sum as f64 / BIT;
         }
         Ok(Pass { trace, slopes, lengths, error, costs })
     }
 
-    /// With regard to the codes of the region: of the error, and of the lengths of other codes.
+    /// With regard to the codes of the core: of the error, and of the lengths of other codes.
     fn gradient(&self, pass: &Pass) -> Result<Field> {
-        let mut gradient = self.transform.gradient(&pass.trace, &pass.slopes, self.goal.quality)?;
-        let Field { channels, values, .. } = &pass.lengths.gradient;
-        for ((y, x), found) in self.positions().zip(values.chunks_exact(*channels)) {
-            let sums = &mut gradient.values[(y * self.region.width + x) * channels..][..*channels];
-            sums.iter_mut().zip(found).for_each(|(sum, found)| *sum += found);
-        }
+        let of_error = self.transform.gradient(&pass.trace, &pass.slopes, self.goal.quality)?;
+        let (channels, Tile { height, width, .. }) = (of_error.channels, self.core);
+        let at = |(y, x): (usize, usize)| (y * self.region.width + x) * channels;
+        let values = self.positions().flat_map(|place| &of_error.values[at(place)..][..channels]);
+        let mut gradient = Field { height, width, channels, values: values.copied().collect() };
+        pass.lengths.add_gradient(&self.model.prior, &mut gradient)?;
         Ok(gradient)
     }
 

@@ -4,6 +4,7 @@
 //! depend on how many. Levels follow each other, coarse to fine: a tile of the fine level sees that
 //! tile of the coarse one that covers it.
 
+use crate::centred::Rounding;
 use crate::checksum::ModelId;
 use crate::codes::{CodeGrid, Tile, tiles};
 use crate::container::{self, CODES_VERSION, Container, Header, Level, Parts};
@@ -150,6 +151,29 @@ fn read_level(
     Ok(codes)
 }
 
+/// Turns numbers in 1/256 symbol, as an analysis gives them, into codes where a model's codes count
+/// from their means: see [`ContextPrior::settle`]. Other codes stay as they are.
+pub fn settle(
+    model: &Model,
+    quality: u8,
+    codes: &mut [CodeGrid],
+    dead_zone: u8,
+    threads: usize,
+) -> Result<()> {
+    check_codes(model, quality, codes)?;
+    for (codes, (level, (_, prior))) in codes.iter_mut().zip(levels(model).zip(model.levels())) {
+        let [_, height, width] = codes.shape();
+        let tiles = tiles(height, width, level.tile_side() as usize).collect();
+        let settled = for_each(tiles, threads, |tile| {
+            let mut codes = codes.tile(tile);
+            prior.settle(&mut codes, quality, Rounding::Nearest(dead_zone))?;
+            Ok((tile, codes))
+        })?;
+        settled.iter().for_each(|(tile, settled)| codes.set_tile(*tile, settled));
+    }
+    Ok(())
+}
+
 /// Bits of information in the codes under the model's integer prior: what an ideal coder would
 /// write, without any header. [`write_file`] gives the same number where it is `adaptive`, which it
 /// is not for the network's bits alone; this writes nothing.
@@ -210,6 +234,9 @@ fn check_codes(model: &Model, quality: u8, codes: &[CodeGrid]) -> Result<()> {
             return Err(Error::InvalidInput(format!(
                 "the codes have {given} variables a position, the model {needed}"
             )));
+        }
+        if !prior.is_centred() && codes.codes().iter().any(|&code| i16::try_from(code).is_err()) {
+            return Err(Error::InvalidInput("a code is outside the 16-bit range".into()));
         }
     }
     for pair in codes.windows(2) {

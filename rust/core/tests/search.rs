@@ -1,4 +1,4 @@
-//! The search for codes: its gradients are those of the synthesis and of the prior, what it finds costs no more than
+//! The search for codes that count from their means: its gradients are those of the synthesis and of the prior, what it finds costs no more than
 //! what it starts from and is the same on every kernel and number of threads.
 
 #![allow(missing_docs)]
@@ -11,11 +11,12 @@ use serde_json::json;
 use std::sync::LazyLock;
 use tiny_model::{Parts, Random, Sizes, transform};
 use vqcodec_core::adjoint::Field;
+use vqcodec_core::centred::Rounding;
 use vqcodec_core::kernels::Kernel;
 use vqcodec_core::lengths::lengths;
 use vqcodec_core::picture::{analyze, search, synthesize};
 use vqcodec_core::search::Goal;
-use vqcodec_core::stream::{Picture, cross_entropy, read_codes, write_file};
+use vqcodec_core::stream::{Picture, cross_entropy, read_codes, settle, write_file};
 use vqcodec_core::{CodeGrid, Error, Limits, Model};
 
 const STRIDE: usize = 2;
@@ -26,6 +27,7 @@ fn parts(change: impl FnOnce(&mut serde_json::Value)) -> Parts {
     change(&mut transform);
     let mut parts = sizes.parts();
     parts.add_transform(transform, STRIDE, sizes.quality_levels, false);
+    parts.edit(|config| config["runtime"]["prior"]["centred"] = json!(true));
     parts.calm_heads();
     for (name, (_, _, bytes)) in &mut parts.tensors {
         if name.starts_with("synthesis") && name.ends_with(".log2") {
@@ -58,7 +60,7 @@ fn cost(model: &Model, codes: &[CodeGrid], goal: Goal) -> f64 {
 /// one code up and one code down.
 fn slopes(model: &Model, quality: u8) -> Vec<(f64, f64)> {
     let (shape, mut random) = ([5, 7, 6], Random(5));
-    let codes: Vec<_> = (0..shape.iter().product()).map(|_| random.within(-3, 3)).collect();
+    let codes: Vec<_> = (0..shape.iter().product()).map(|_| random.within(-3, 3) * 256).collect();
     let grid = |codes: &[i32]| CodeGrid::new(shape, codes.to_vec()).unwrap();
     let (height, width) = (shape[1] * STRIDE, shape[2] * STRIDE);
     let values: Vec<_> =
@@ -75,8 +77,8 @@ fn slopes(model: &Model, quality: u8) -> Vec<(f64, f64)> {
     assert_eq!([gradient.height, gradient.width, gradient.channels], [shape[1], shape[2], 5]);
     let difference = |index: usize| {
         let [mut up, mut down] = [codes.clone(), codes.clone()];
-        up[index] += 1;
-        down[index] -= 1;
+        up[index] += 256;
+        down[index] -= 256;
         (sum(&up) - sum(&down)) / 2.0
     };
     let positions = shape[1] * shape[2];
@@ -128,7 +130,8 @@ fn gradients_of_all_kinds_of_steps() {
 }
 
 /// A prior in which all hidden units are within their range, so that means and scales are linear in the codes.
-fn linear_prior() -> Model {
+/// All scales are of one class, but for what contexts change; a larger `mean_shift` lets means move less.
+fn linear_prior(class: i32, mean_shift: u8) -> Model {
     let mut random = Random(9);
     let mut parts = parts(|_| {});
     for (name, (_, shape, bytes)) in &mut parts.tensors {
@@ -149,12 +152,12 @@ fn linear_prior() -> Model {
             }
         } else if name.ends_with("head.shift") {
             let means = bytes.len() / 2;
-            bytes[..means].fill(6);
+            bytes[..means].fill(mean_shift);
             bytes[means..].fill(12);
         } else if name.ends_with("head.bias") {
             let rows = shape[1];
             for (index, bias) in bytes.as_chunks_mut().0.iter_mut().enumerate() {
-                let class = if index % rows < rows / 2 { 0 } else { 176_i32 << 12 };
+                let class = if index % rows < rows / 2 { 0 } else { class << 12 };
                 *bias = class.to_le_bytes();
             }
         }
@@ -162,12 +165,13 @@ fn linear_prior() -> Model {
     Model::load(&parts.file()).unwrap()
 }
 
-/// Bits of all codes but one, with that one up and down: half the difference, beside the gradient.
+/// Bits of all codes but one, with that one up and down: half the difference, beside the gradient. Scales are large,
+/// so codes stay where they are when their means move.
 #[test]
 fn gradients_of_the_lengths_of_other_codes() {
     const CHANGE: i32 = 8;
-    let (model, shape, mut random) = (linear_prior(), [5, 6, 7], Random(3));
-    let codes: Vec<_> = (0..shape.iter().product()).map(|_| random.within(-10, 10)).collect();
+    let (model, shape, mut random) = (linear_prior(176, 6), [5, 6, 7], Random(3));
+    let codes: Vec<_> = (0..shape.iter().product()).map(|_| random.within(-2560, 2560)).collect();
     let [variables, height, width] = shape;
     let positions = height * width;
     let place = |index: usize| index % positions * variables + index / positions;
@@ -176,17 +180,19 @@ fn gradients_of_the_lengths_of_other_codes() {
             let codes = CodeGrid::new(shape, codes.to_vec()).unwrap();
             lengths(&model.prior, &codes, quality).unwrap()
         };
-        let gradient = found(&codes).gradient;
+        let values = vec![0.0; codes.len()];
+        let mut gradient = Field { height, width, channels: variables, values };
+        found(&codes).add_gradient(&model.prior, &mut gradient).unwrap();
         assert_eq!(
             [gradient.height, gradient.width, gradient.channels],
             [height, width, variables]
         );
         let others = |index: usize, change: i32| -> f64 {
             let mut changed = codes.clone();
-            changed[index] += change;
-            let around = found(&changed).around;
-            let all: i64 = around.iter().map(|&[_, own, _]| i64::from(own)).sum();
-            (all - i64::from(around[place(index)][1])) as f64 / 65536.0
+            changed[index] += change << 8;
+            let lengths = found(&changed).codes;
+            let all: i64 = lengths.iter().map(|&length| i64::from(length)).sum();
+            (all - i64::from(lengths[place(index)])) as f64 / 65536.0
         };
         let pairs: Vec<_> = (0..codes.len())
             .map(|index| {
@@ -197,6 +203,47 @@ fn gradients_of_the_lengths_of_other_codes() {
             .collect();
         let [correlation, distance] = misfit(&pairs);
         assert!(correlation < 0.02 && distance < 0.04, "1 - r = {correlation}, {distance}");
+    }
+}
+
+/// Scales are small, so codes are where their means are and move with them: weighted sums of codes, with one up and
+/// down, beside the gradient. A single cell of the lattice, in which no step sees itself.
+#[test]
+fn gradients_of_codes_that_move_with_their_means() {
+    let (model, shape) = (linear_prior(20, 9), [5, 2, 2]);
+    let [variables, height, width] = shape;
+    let place = |index: usize| index % (height * width) * variables + index / (height * width);
+    for (quality, seed) in [(0, 1), (0, 2), (21, 3), (21, 4)] {
+        let mut random = Random(seed);
+        let numbers: Vec<_> = (0..20).map(|_| random.within(-700, 700)).collect();
+        let settled = |numbers: &[i32]| {
+            let mut codes = CodeGrid::new(shape, numbers.to_vec()).unwrap();
+            model.prior.settle(&mut codes, quality, Rounding::Nearest(0)).unwrap();
+            codes
+        };
+        let codes = settled(&numbers);
+        let weights: Vec<_> = (0..20).map(|_| random.within(-99, 99) as f32 / 8.0).collect();
+        let mut gradient = Field { height, width, channels: variables, values: weights.clone() };
+        let found = lengths(&model.prior, &codes, quality).unwrap();
+        found.add_gradient(&model.prior, &mut gradient).unwrap();
+        let moved = |index: usize, change: i32| -> f64 {
+            let mut numbers = codes.codes().to_vec();
+            numbers[index] += change;
+            let codes = settled(&numbers);
+            let codes = codes.codes().iter().enumerate();
+            codes.map(|(index, &code)| f64::from(weights[place(index)]) * f64::from(code)).sum()
+        };
+        let pairs: Vec<_> = (0..20)
+            .map(|index| {
+                let difference = (moved(index, 256) - moved(index, -256)) / 512.0;
+                (gradient.values[place(index)].into(), difference)
+            })
+            .collect();
+        let [correlation, distance] = misfit(&pairs);
+        assert!(
+            correlation < 0.01 && distance < 0.02,
+            "1 - r = {correlation}, {distance}: {pairs:?}"
+        );
     }
 }
 
@@ -228,7 +275,12 @@ fn more_effort_finds_more() {
     let (size, shape, mut random) = ([64, 64], [5, 32, 32], Random(8));
     let good: Vec<_> = (0..shape.iter().product()).map(|_| random.within(-3, 3)).collect();
     let near = good.iter().map(|code| code + random.within(-1, 1)).collect();
-    let [good, start] = [good, near].map(|codes| vec![CodeGrid::new(shape, codes).unwrap()]);
+    let [good, start] = [good, near].map(|codes: Vec<i32>| {
+        let numbers = codes.into_iter().map(|code| code * 256).collect();
+        let mut codes = vec![CodeGrid::new(shape, numbers).unwrap()];
+        settle(&MODEL, 16, &mut codes, 0, 1).unwrap();
+        codes
+    });
     let pixels = synthesize(&MODEL, &good, size, 16, 1).unwrap();
     let goal = Goal { pixels: &pixels, size, quality: 16, weight: 0.02 };
     let costs = [0, 1, 2]

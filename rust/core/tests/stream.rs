@@ -397,7 +397,8 @@ fn wrong_arguments() {
     refused(picture(3, 4, 0), &[]);
     refused(picture(3, 4, 0), &[codes(), codes()]);
     refused(picture(3, 4, 0), &[CodeGrid::zeros([4, 3, 4])]);
-    assert!(CodeGrid::new([1, 1, 1], vec![32768]).is_err());
+    refused(picture(1, 1, 0), &[CodeGrid::new([5, 1, 1], vec![0, 0, 32768, 0, 0]).unwrap()]);
+    assert!(CodeGrid::new([1, 1, 1], vec![-(1 << 23) - 1]).is_err());
     assert!(CodeGrid::new([1, 1, 2], vec![0]).is_err());
     assert!(CodeGrid::new([0, 1, 1], vec![]).is_err());
     assert!(CodeGrid::new([usize::MAX, usize::MAX, 2], vec![0]).is_err());

@@ -32,7 +32,7 @@ mod _core {
     use super::kernel;
     #[pymodule_export]
     use super::model::{
-        Model, PixelModel, cross_entropy, head_outputs, model_config, model_id, read_codes,
+        Model, PixelModel, cross_entropy, head_outputs, model_config, model_id, read_codes, settle,
         write_file,
     };
     #[pymodule_export]

@@ -145,6 +145,23 @@ pub fn cross_entropy(
 
 /// See `_core.pyi`.
 #[pyfunction]
+#[pyo3(signature = (model, quality, codes, dead_zone = 0, threads = 0))]
+pub fn settle<'py>(
+    py: Python<'py>,
+    model: &Model,
+    quality: u8,
+    codes: &Bound<'py, PyAny>,
+    dead_zone: u8,
+    threads: i64,
+) -> PyResult<Vec<Bound<'py, PyArray3<i32>>>> {
+    let (mut codes, threads) = (code_grids(codes)?, thread_count(threads)?);
+    py.detach(|| stream::settle(&model.0, quality, &mut codes, dead_zone, threads))
+        .map_err(to_python)?;
+    to_arrays(py, codes)
+}
+
+/// See `_core.pyi`.
+#[pyfunction]
 #[pyo3(signature = (model, quality, codes, slice, step, coarse = None))]
 pub fn head_outputs<'py>(
     py: Python<'py>,
