@@ -38,6 +38,7 @@ KINDS = {
     "grid": GRID,
     "codebook": BOOK,
     "picture": GRID,
+    "centred": dataclasses.replace(GRID, centred=True),
     "patches": BOOK,
     "picture2": dataclasses.replace(GRID, coarse_slices=(3, 5)),
     "patches2": dataclasses.replace(BOOK, coarse_slices=(3,)),
