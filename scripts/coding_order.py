@@ -132,7 +132,8 @@ def coded_photos(
     for photo in load_folders([folder]):
         for quality in pick():
             codes = codec.codes(codec.encode(photo, quality, effort=0, verify=False))[0]
-            found.append((quality / 100 * (config.quality_levels - 1), torch.from_numpy(codes).short()))
+            whole = (codes + codec.code_unit // 2) // codec.code_unit  # on the grid of all priors
+            found.append((quality / 100 * (config.quality_levels - 1), torch.from_numpy(whole).short()))
     return found
 
 

@@ -44,15 +44,21 @@ def code_costs(
     for quality in qualities:
         encoded = [codec.encode(pixels, quality) for _, pixels in photos]
         codes = [codec.codes(data) for data in encoded]
-        others = codes
+        whole = others = [_whole(codec, grids) for grids in codes]
         if fit_photos is not None:
-            others = [codec.codes(codec.encode(pixels, quality, effort=0, verify=False)) for pixels in fit_photos]
-        static = _static_payloads(codes, others, leave_one_out=fit_photos is None)
+            plain = (codec.encode(pixels, quality, effort=0, verify=False) for pixels in fit_photos)
+            others = [_whole(codec, codec.codes(data)) for data in plain]
+        static = _static_payloads(whole, others, leave_one_out=fit_photos is None)
         for (name, _), data, grids, static_payload in zip(photos, encoded, codes, static, strict=True):
             entropies = _entropy_bytes(codec, quality, grids)
             costs.append(_cost(name, quality, data, entropies, static_payload))
         report_progress(f"prior at quality {quality:g}: {len(photos)} images")
     return costs
+
+
+def _whole(codec: Any, codes: list[np.ndarray]) -> list[np.ndarray]:
+    """Codes as a static table can code them: those that count from means, rounded to whole steps."""
+    return [(grid + codec.code_unit // 2) // codec.code_unit for grid in codes]
 
 
 def summarize(costs: Sequence[CodeCost]) -> list[dict[str, Any]]:

@@ -51,10 +51,10 @@ def network(what: str) -> nn.Sequential:
 
 
 def inputs_of(what: str, batch: torch.Tensor) -> torch.Tensor:
-    """Pixels in -1..1; codes with their large values drawn in, signs kept."""
+    """Pixels in -1..1; codes, which are in 1/256, with their large values drawn in, signs kept."""
     if what == "pixels":
         return batch.float() / 127.5 - 1.0
-    numbers = batch.float()
+    numbers = batch.float() / 256.0
     return numbers.sign() * numbers.abs().log1p()
 
 

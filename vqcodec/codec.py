@@ -291,6 +291,13 @@ class Codec:
         return _core.read_codes(self._model, data, max_pixels, threads, levels)
 
     @property
+    def code_unit(self) -> int:
+        """What codes count by: 256 where they are values in 1/256 (`ModelConfig.centred`), else 1."""
+        from vqcodec.config import VALUE_UNIT
+
+        return VALUE_UNIT if self._config.centred else 1
+
+    @property
     def searches(self) -> bool:
         """Whether an `effort` changes anything: codes count from their means, and squared errors are what counts."""
         return self._config.centred and self._config.distortion == "mse"

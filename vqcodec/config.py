@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeVar
 
 T = TypeVar("T")
 MAX_COUNT = 4096  # of any width, block count or codebook size
+VALUE_UNIT = 256  # what a whole step is in centred codes
 MAX_LABELS = 16  # as many as quality levels: files name a position by one byte
 
 

@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vqcodec.config import VALUE_UNIT
 from vqcodec.models import VQVAE
 from vqcodec.nets import fast_bf16
 from vqcodec.pixels import pad_to_multiple, windows
 from vqcodec.prior import logistic_bits
-from vqcodec.transform import VALUE_UNIT
 
 STEPS = 200
 RATE = 0.005  # Adam's learning rate, in quantiser steps

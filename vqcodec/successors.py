@@ -16,7 +16,7 @@ EMBEDDED = 6.0  # how far embeddings reach at first: the runtime holds up to 8
 
 
 def go_on_as(model: VQVAE, config: ModelConfig, images: Tensor) -> VQVAE:
-    """A model that begins as another one, for another distortion, with a coarse level, labels or learned codebooks.
+    """A model that begins as another one, for other distortions or codes, with a coarse level, labels or codebooks.
 
     Codebooks start as k-means of the latents of `images` (B, 3, H, W) in [0, 1], on the device of these. ValueError
     where the configs differ in more.
@@ -25,9 +25,10 @@ def go_on_as(model: VQVAE, config: ModelConfig, images: Tensor) -> VQVAE:
         return _with_labels(model, config)
     if config.quantizer == "codebook" and model.config.quantizer == "grid":
         return _with_codebooks(model, config, images)
-    same = replace(config, distortion=model.config.distortion)
-    if model.config not in (same, replace(same, coarse_slices=())):
-        raise ValueError("the models differ in more than the distortion and the coarse level")
+    same = replace(config, distortion=model.config.distortion, coarse_slices=model.config.coarse_slices)
+    same = replace(same, centred=model.config.centred)
+    if model.config != same or (model.coarse is not None and not config.coarse_slices):
+        raise ValueError("the models differ in more than the distortion, the centre of codes and the coarse level")
     successor = VQVAE(config)
     successor.load_state_dict(model.state_dict(), strict=False)
     if successor.coarse is not None and model.coarse is None and config.transform == "residual":
@@ -65,11 +66,9 @@ def _with_codebooks(model: VQVAE, config: ModelConfig, images: Tensor) -> VQVAE:
     Group g of G holds the channels g, g + G, ...: strong ones apart, each with weaker ones beside it.
     """
     old = model.config
-    grid = replace(
-        config,
-        **{name: getattr(old, name) for name in ("quantizer", "quality_levels", "lambda_min", "lambda_max", "slices")},
-        **{name: getattr(old, name) for name in ("codebook_size", "codebook_width", "codebook_rate", "embedding")},
-    )
+    rates, prior = ("quality_levels", "lambda_min", "lambda_max"), ("slices", "embedding", "centred")
+    codes = ("quantizer", "codebook_size", "codebook_width", "codebook_rate")
+    grid = replace(config, **{name: getattr(old, name) for name in (*rates, *prior, *codes)})
     if old != grid or config.quality_levels != 1 or old.coarse_slices:
         raise ValueError("the models differ in more than the quantiser and the range of rates")
     level = torch.tensor([old.level_at(config.lambda_min)])

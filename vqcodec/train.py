@@ -66,9 +66,7 @@ class Trainer:
         rest = [p for name, p in model.named_parameters() if "skip" not in name]
         groups = [{"params": group, "scale": scale} for group, scale in ((rest, 1.0), (skips, SKIP_RATE)) if group]
         self.optimizer = torch.optim.Adam(groups, betas=(0.9, 0.98), fused=True)
-        self.parallel: nn.Module = model
-        if self.world > 1:
-            self.parallel = DistributedDataParallel(model, gradient_as_bucket_view=True)
+        self.parallel = self._parallel()
 
     def train_step(self, crops: np.ndarray, labels: np.ndarray | None = None) -> Losses:
         """One optimiser step on crops (B, S, S, 3) uint8 of this process; labels (B,) for a model that has some."""
@@ -97,6 +95,10 @@ class Trainer:
         losses.log["gradient/norm"] = float(norm)
         return losses
 
+    def _parallel(self) -> nn.Module:
+        """The model, with gradients averaged over all processes."""
+        return DistributedDataParallel(self.model, gradient_as_bucket_view=True) if self.world > 1 else self.model
+
     def _settle(self) -> None:
         """Near the end of a run of centred codes: the analysis stays what it is on average, scales fit the codes."""
         first = round(self.config.steps * (1.0 - self.config.settle))
@@ -105,9 +107,11 @@ class Trainer:
         if self.step == first:
             with torch.no_grad():
                 self._put(self.average)
-        self.model.settled = True
-        self.model.analysis.requires_grad_(False)
-        self.model.analysis_gain.requires_grad_(False)
+        if not self.model.settled:
+            self.model.settled = True
+            self.model.analysis.requires_grad_(False)
+            self.model.analysis_gain.requires_grad_(False)
+            self.parallel = self._parallel()
 
     def save(self, folder: Path) -> None:
         """Round the moments as the checkpoint does, on every process; the first one writes."""

@@ -14,12 +14,12 @@ import numpy as np
 import torch
 
 from vqcodec._core import Header
+from vqcodec.config import VALUE_UNIT
 from vqcodec.errors import InvalidInputError
 from vqcodec.models import VQVAE
 from vqcodec.pixels import pad_to_multiple, windows
 from vqcodec.quantize import CODE_LIMIT
 
-VALUE_UNIT = 256  # what a centred code counts by
 CORE = 64  # codes along a window's side
 
 Cells = tuple[slice, slice]
@@ -34,7 +34,6 @@ class Transform:
         self.device = torch.device(device)
         self.model = model.to(self.device).to(memory_format=torch.channels_last)
         self.stride = model.config.stride
-        self.unit = VALUE_UNIT if model.config.centred else 1
         self.ratios = [2, 1] if model.config.coarse_slices else [1]  # fine positions along a code of each level
         self.margin = -(-(model.config.reach + 1) // self.ratios[0]) * self.ratios[0]
 
@@ -110,12 +109,12 @@ class Transform:
         if not self.model.config.centred:
             return self.model.analyze(images, self._level(level), dead_zone)
         latents = self.model.latents(images, self._level(level)).clamp(-CODE_LIMIT, CODE_LIMIT)
-        return [(latents * self.unit).round()]
+        return [(latents * VALUE_UNIT).round()]
 
     def _values(self, codes: np.ndarray) -> torch.Tensor:
         """Codes as the model takes them."""
         values = torch.from_numpy(codes).to(self.device)
-        return values.float() / self.unit if self.model.config.centred else values.long()
+        return values.float() / VALUE_UNIT if self.model.config.centred else values.long()
 
     def _level(self, level: float) -> torch.Tensor:
         return torch.full((1,), level, device=self.device)

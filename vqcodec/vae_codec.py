@@ -135,7 +135,8 @@ def logistic_tables(codes: Tensor, rounds: int = 150) -> Tensor:
 
 def _factorized(config: ModelConfig, levels: int) -> ModelConfig:
     """The same transform with all channels in one slice and no contexts."""
-    return replace(config, quality_levels=levels, slices=(config.channels,), coarse_slices=(), prior_hidden=1)
+    alone = replace(config, quality_levels=levels, slices=(config.channels,), prior_hidden=1)
+    return replace(alone, coarse_slices=(), centred=False)
 
 
 def _copy_networks(source: nn.Module, target: nn.Module, position: Tensor) -> None:
