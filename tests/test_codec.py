@@ -109,7 +109,7 @@ def test_torch_and_windows_show_the_same_picture(codec: vqcodec.Codec, photo: np
 
     image = np.tile(photo, (1, 5, 1))  # 384 x 2560: three tiles of codes, two windows of the networks
     data = codec.encode(image, 30)
-    codes = torch.from_numpy(codec.codes(data)[0]).long()[None]
+    codes = torch.from_numpy(codec.codes(data)[0]).float()[None] / codec.code_unit
     with torch.inference_mode():
         whole = weights.load_networks(codec.info).synthesize([codes], torch.tensor([codec.position(30) / 16]))
     expected = (whole[0] * 255.0).permute(1, 2, 0).numpy()
@@ -121,7 +121,8 @@ def test_torch_transform_gives_nearly_the_same_codes_and_pixels(codec: vqcodec.C
     for quality in (0, 50, 100):
         data = codec.encode(photo, quality, effort=0)
         codes, position = codec.codes(data), codec.position(quality) / 16
-        assert np.mean(transform.analyze(photo, position)[0] != codes[0]) < 3e-3
+        settled = _core.settle(codec._model, codec.position(quality), transform.analyze(photo, position))
+        assert np.mean(np.abs(settled[0] - codes[0])) < 0.1 * codec.code_unit  # one that rounds otherwise moves others
         difference = transform.synthesize(codes, photo.shape[:2], position).astype(int) - codec.decode(data)
         assert np.abs(difference).max() <= 1 and np.mean(difference != 0) < 0.1
 

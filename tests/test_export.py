@@ -74,6 +74,8 @@ def oracle(
 
 
 def _features(tensors: dict[str, np.ndarray], config: ModelConfig, codes: np.ndarray) -> np.ndarray:
+    if config.centred:
+        return ((codes.astype(np.int64) + 16) >> 5).clip(-(8 * 2047), 8 * 2047)
     if config.quantizer == "grid":
         return codes.astype(np.int64).clip(-FEATURE_LIMIT, FEATURE_LIMIT).astype(np.int64) << CODE_BITS
     table = tensors["prior.embedding"].astype(np.int64)

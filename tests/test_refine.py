@@ -16,10 +16,7 @@ def cost(codec: vqcodec.Codec, data: bytes, photo: np.ndarray, position: int) ->
 
 
 @pytest.mark.parametrize("quality", [20.0, 60.0])
-def test_refinement_costs_less_than_the_search(
-    photo: np.ndarray, quality: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(refine, "STEPS", 60)
+def test_refinement_costs_less_than_the_search(photo: np.ndarray, quality: float) -> None:
     crop = np.ascontiguousarray(photo[40:133, 60:161])  # sides that no stride divides
     codec = vqcodec.load()
     costs = [cost(codec, codec.encode(crop, quality, effort=e), crop, codec.position(quality)) for e in (0, 2, 3)]

@@ -133,6 +133,17 @@ impl ContextPrior {
         matches!(self.head, Head::Logistic { centred: true })
     }
 
+    /// Refuses codes that no file can hold: with 16 bits, if they do not count from their means.
+    pub(crate) fn check_range(&self, codes: &CodeGrid) -> Result<()> {
+        let mut codes = codes.codes().iter().filter(|_| !self.is_centred());
+        match codes.find(|&&code| i16::try_from(code).is_err()) {
+            Some(code) => {
+                Err(Error::InvalidInput(format!("code {code} is outside the 16-bit range")))
+            }
+            None => Ok(()),
+        }
+    }
+
     /// Shape of the features that coding a tile of `height x width` keeps: channels, rows, columns.
     pub fn features_shape(&self, height: usize, width: usize) -> [usize; 3] {
         let [rows, columns] = FeatureGrid::size(height, width);

@@ -162,7 +162,7 @@ fn check_shapes(model: &Model, codes: &[CodeGrid], [height, width]: [usize; 2]) 
             "codes of {given:?} are not those of a {width}x{height} picture, {shapes:?}"
         )));
     }
-    Ok(())
+    codes.iter().zip(model.levels()).try_for_each(|(codes, (_, prior))| prior.check_range(codes))
 }
 
 fn check(model: &Model, [height, width]: [usize; 2], quality: u8) -> Result<&Transform> {

@@ -235,9 +235,7 @@ fn check_codes(model: &Model, quality: u8, codes: &[CodeGrid]) -> Result<()> {
                 "the codes have {given} variables a position, the model {needed}"
             )));
         }
-        if !prior.is_centred() && codes.codes().iter().any(|&code| i16::try_from(code).is_err()) {
-            return Err(Error::InvalidInput("a code is outside the 16-bit range".into()));
-        }
+        prior.check_range(codes)?;
     }
     for pair in codes.windows(2) {
         let ([_, rows, columns], [_, height, width]) = (pair[0].shape(), pair[1].shape());
