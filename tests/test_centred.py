@@ -44,11 +44,9 @@ def test_they_are_whole_steps_from_the_means_of_the_definition(quality: int) -> 
         for step in range(4 if number == 0 else 2):
             outputs = oracle(tensors, CENTRED, codes, number, step, quality)
             assert np.array_equal(_core.head_outputs(model, quality, codes, number, step), outputs)
-            cells = np.indices(codes.shape[1:])
-            phases = ((0, 0), (1, 1), (0, 1), (1, 0))
-            coded = (
-                (cells % 2 == np.array(phases[step])[:, None, None]).all(0) if number == 0 else cells.sum(0) % 2 == step
-            )
+            rows, columns = np.indices(codes.shape[1:])
+            lattice = (rows % 2 == PHASES[step][0]) & (columns % 2 == PHASES[step][1])
+            coded = lattice if number == 0 else (rows + columns) % 2 == step
             above = codes[first : first + variables][:, coded].T - outputs[:, :variables]
             assert not (above % VALUE_UNIT).any(), (number, step)
         first += variables
