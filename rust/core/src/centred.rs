@@ -127,6 +127,8 @@ impl ContextPrior {
 struct Echo;
 
 impl SymbolCoder for Echo {
+    const ECHOES: bool = true;
+
     fn code(&mut self, symbol: i32, _: &impl Distribution) -> Result<i32> {
         Ok(symbol)
     }

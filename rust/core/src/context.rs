@@ -263,19 +263,21 @@ impl ContextPrior {
                             Head::Logistic { centred } => {
                                 let (mean, class) =
                                     (outputs[index], outputs[variables.len() + index]);
-                                let origin = centred.then(|| Origin::of(mean));
-                                let place = (variable, y * width + x);
-                                let symbol = origin.map_or(*code, |origin| {
-                                    origin.symbol(*code, class, *rounding, place)
-                                });
-                                let head = (if centred { 0 } else { mean }, class);
-                                let symbol = match adaptation {
+                                let mut number = |code, mean| match adaptation {
                                     Some(adaptation) => {
-                                        adaptation.code(index, head, symbol, *coder)?
+                                        adaptation.code(index, (mean, class), code, *coder)
                                     }
-                                    None => Logistic::new(head.0, class).code(symbol, *coder)?,
+                                    None if C::ECHOES => Ok(code),
+                                    None => Logistic::new(mean, class).code(code, *coder),
                                 };
-                                origin.map_or(symbol, |origin| origin.plus(symbol))
+                                if centred {
+                                    let (origin, place) =
+                                        (Origin::of(mean), (variable, y * width + x));
+                                    let symbol = origin.symbol(*code, class, *rounding, place);
+                                    origin.plus(number(symbol, 0)?)
+                                } else {
+                                    number(*code, mean)?
+                                }
                             }
                             Head::Categorical { alphabet, .. } => {
                                 categorical.set_logits(&outputs[index * alphabet..][..alphabet]);

@@ -21,6 +21,9 @@ use crate::error::{Error, Result};
 
 /// Codes symbols one after the other: writes, reads or measures them.
 pub trait SymbolCoder {
+    /// Whether it gives every symbol back whatever its distribution, which is then not needed.
+    const ECHOES: bool = false;
+
     /// Codes one symbol. An encoder returns its input; a decoder ignores it and returns what it
     /// has read.
     fn code(&mut self, symbol: i32, distribution: &impl Distribution) -> Result<i32>;
