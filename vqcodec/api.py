@@ -96,7 +96,7 @@ def decode_image(
 def codes(
     data: bytes, *, model: str | Path | None = None, max_pixels: int = MAX_PIXELS, threads: int = 0
 ) -> list[np.ndarray]:
-    """Codes of a file, one int32 array (N, h, w) per level."""
+    """Codes of a file, one int32 array (N, h, w) per level; in 1/256 for models of `code_unit` 256, as `photo` is."""
     return codec_for(data, model, max_pixels=max_pixels).codes(data, max_pixels=max_pixels, threads=threads)
 
 

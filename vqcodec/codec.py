@@ -71,7 +71,7 @@ class Codec:
     its files decode like any others, its pixels may differ by 1 of 255.
 
     Shapes: images (H, W, 3), (H, W), (H, W, 4) or (H, W, 2) uint8, or Pillow images; codes one int32
-    array (N, h, w) per level. Errors are those of `vqcodec.errors`.
+    array (N, h, w) per level, which count by `code_unit`. Errors are those of `vqcodec.errors`.
     """
 
     def __init__(self, model: weights.ModelInfo, device: str = "cpu") -> None:
@@ -137,8 +137,8 @@ class Codec:
 
         A model with labels takes the picture's `label`, 0 to `info.labels - 1`, in place of a quality.
         An `effort` of 1 or 2 searches for codes that cost less, in bits and error, than those nearest to the image,
-        which an effort of 0 takes; 3 refines these by gradients, which needs torch and about a minute. Those of
-        learned codebooks and of two levels are not searched for. With `verify` the bytes are decoded to codes and
+        which an effort of 0 takes; 3 refines these by gradients, which needs torch and about a minute. Only
+        codes that count from the prior's means are searched for. With `verify` the bytes are decoded to codes and
         compared first.
         """
         return self.encode_report(
