@@ -17,7 +17,7 @@ use crate::quantizer::VALUE_BITS;
 pub const LENGTH_BITS: u32 = 16;
 
 /// The length of what no file can hold.
-pub const NEVER: i32 = 1 << 28;
+const NEVER: i32 = 1 << 28;
 
 /// `log2(1 + i / 256)` in 2^-16, rounded down.
 const LOG2: [i32; 257] = {

@@ -11,8 +11,8 @@
 //! target += rate * (code - gradient / (2 * damping * curvature of the error) - target)
 //! ```
 //! where the gradient is that of the error and of the lengths of all other codes. The rate falls from
-//! pass to pass; the damping falls where a position's own cost has fallen and grows elsewhere. The
-//! codes of the cheapest pass remain, unless those at first are written in fewer bits: passes count
+//! pass to pass; the damping falls where a position's own cost has fallen and grows elsewhere, and
+//! everywhere as long as the whole costs more than at first. The codes of the cheapest pass remain, unless those at first are written in fewer bits: passes count
 //! them without adaptation of the prior. So a window never costs more than at first.
 
 use rayon::prelude::*;
@@ -143,7 +143,8 @@ impl Window<'_> {
         let (model, Goal { quality, .. }, inner) = (self.model, self.goal, self.inner());
         let mut pass = self.measure(&codes)?;
         let first = (codes.clone(), pass.error);
-        let (mut lowest, mut best) = (pass.cost(), first.clone());
+        let start = pass.cost();
+        let (mut lowest, mut best) = (start, first.clone());
         let mut targets: Vec<_> = wanted.codes().iter().map(|&code| f64::from(code)).collect();
         let curvature = self.curvature(&pass.trace)?;
         let mut worth = Worth { curvature, damping: vec![DAMPING; inner.height * inner.width] };
@@ -155,9 +156,10 @@ impl Window<'_> {
             model.prior.settle(&mut core, quality, Rounding::Cheapest(&worth))?;
             codes.set_tile(inner, &core);
             let next = self.measure(&codes)?;
+            let worse = next.cost() > start;
             for ((y, x), damping) in self.positions().zip(&mut worth.damping) {
                 let at = y * self.region.width + x;
-                *damping *= if next.costs[at] < pass.costs[at] { BETTER } else { WORSE };
+                *damping *= if next.costs[at] < pass.costs[at] && !worse { BETTER } else { WORSE };
             }
             if next.cost() < lowest {
                 (lowest, best) = (next.cost(), (codes.clone(), next.error));
