@@ -14,7 +14,10 @@ from hypothesis import strategies as st
 from vqcodec import ArchiveReader, ArchiveWriter, Record, errors, merge, recover
 
 VECTORS = Path(__file__).parent / "vectors"
-FILES = [path.read_bytes() for path in sorted(VECTORS.glob("v*-*-*.vqc"))]
+GOLDEN = sorted(
+    path for path in VECTORS.glob("v*-*-*.vqc") if "centred" not in path.name
+)  # which came after the archive
+FILES = [path.read_bytes() for path in GOLDEN]
 
 
 def write(path: Path, records: list[Record], **options: object) -> Path:
@@ -86,7 +89,7 @@ def test_a_reader_can_be_pickled(archive: Path, records: list[Record]) -> None:
 def test_files_of_all_versions_are_kept(tmp_path: Path) -> None:
     with ArchiveReader(VECTORS / "v1-archive.vqa") as reader:
         assert [record.data for record in reader] == FILES
-        assert [record.name for record in reader] == [path.name for path in sorted(VECTORS.glob("v*-*-*.vqc"))]
+        assert [record.name for record in reader] == [path.name for path in GOLDEN]
         assert [record.label for record in reader] == list(range(len(FILES)))
         assert reader[3].extra == b"\x03"
         assert reader.note == b"golden"
