@@ -14,9 +14,7 @@ from hypothesis import strategies as st
 from vqcodec import ArchiveReader, ArchiveWriter, Record, errors, merge, recover
 
 VECTORS = Path(__file__).parent / "vectors"
-GOLDEN = sorted(
-    path for path in VECTORS.glob("v*-*-*.vqc") if "centred" not in path.name
-)  # which came after the archive
+GOLDEN = sorted(path for path in VECTORS.glob("v*-*-*.vqc") if "centred" not in path.name)  # older than the archive
 FILES = [path.read_bytes() for path in GOLDEN]
 
 
