@@ -2,9 +2,8 @@
 
     python scripts/ablation.py ../shared/data
 
-One model for all rates: the built-in `photo`, trained on as it is (the control), for one quality level only, or with its
-codes on one grid instead of counted from the means of the prior (which it was not trained for so far). A coarse
-level (VQ-VAE-2): from the start, without one, with one, and with one that the fine level's prior does not see. Rates
+One model for all rates: the built-in `photo`, trained on as it is (the control) or for one quality level only. A coarse
+level (VQ-VAE-2, its codes on one grid): from the start, without one, with one, and with one that the fine level's prior does not see. Rates
 are cross entropies of the float priors over the validation photos. Run again to resume.
 """
 
@@ -24,7 +23,6 @@ from vqcodec import metrics, weights
 from vqcodec.config import HIERARCHY, PRESETS, ModelConfig, TrainConfig
 from vqcodec.models import VQVAE
 from vqcodec.photos import CropSampler, centre_crops, load_folders
-from vqcodec.successors import go_on_as
 from vqcodec.train import Trainer, start
 
 
@@ -41,12 +39,11 @@ class Variant:
 
 
 PHOTO = PRESETS["photo"]
-GRID = replace(PHOTO, centred=False)  # codes on one grid, as those of two levels are
+GRID = replace(PHOTO, centred=False)  # as those of two levels are
 VARIANTS = [
     Variant("photo, trained on", "photo, trained on", PHOTO, trained=True),
     Variant("level 2 only", "photo, trained on", PHOTO, trained=True, level=2.0),
     Variant("level 5 only", "photo, trained on", PHOTO, trained=True, level=5.0),
-    Variant("one grid for all codes", "photo, trained on", GRID, trained=True),
     Variant("one level", "one level", GRID),
     Variant("two levels", "one level", HIERARCHY),
     Variant("two levels, blind prior", "one level", HIERARCHY, blind=True),
@@ -59,8 +56,7 @@ def begin(variant: Variant, config: TrainConfig, sampler: CropSampler) -> Traine
     """A run before any step."""
     torch.manual_seed(config.seed)
     if variant.trained:
-        model = go_on_as(weights.load_networks(weights.resolve("photo")), variant.config, torch.empty(0))
-        return Trainer(model, config, torch.device("cpu"))
+        return Trainer(weights.load_networks(weights.resolve("photo")), config, torch.device("cpu"))
     trainer = start(variant.config, config, sampler, torch.device("cpu"))
     if variant.blind:
         for block in trainer.model.prior.blocks():
