@@ -3,8 +3,8 @@
     python scripts/ablation.py ../shared/data
 
 One model for all rates: the built-in `photo`, trained on as it is (the control) or for one quality level only. A coarse
-level (VQ-VAE-2, its codes on one grid): from the start, without one, with one, and with one that the fine level's prior does not see. Rates
-are cross entropies of the float priors over the validation photos. Run again to resume.
+level (VQ-VAE-2, its codes on one grid): from the start, without one, with one, and with one that the fine level's prior
+does not see. Rates are cross entropies of the float priors over the validation photos. Run again to resume.
 """
 
 from __future__ import annotations
