@@ -74,3 +74,44 @@ def test_the_preset_follows_the_built_in_model() -> None:
     books = go_on_as(model, PRESETS["vq"], torch.rand(1, 3, 64, 64))
     assert books.quantizer.codebook.shape == (48, 128, 4)
     assert vqcodec.load("photo").info.quality_levels == model.config.quality_levels
+
+
+def test_a_larger_model_begins_as_the_smaller_one(crops: torch.Tensor) -> None:
+    torch.manual_seed(0)
+    small = VQVAE(SMALL)
+    patches = torch.nn.functional.pixel_unshuffle(crops - 0.5, 16).movedim(1, -1).flatten(0, 2)
+    start_from_pca(small, patches)
+    for parameter in small.prior.parameters():
+        parameter.data.add_(torch.randn_like(parameter) * 0.02)
+    more = dataclasses.replace(
+        SMALL,
+        channels=SMALL.channels + 12,
+        slices=(*SMALL.slices[:-1], SMALL.slices[-1] + 12),
+        synthesis_blocks=SMALL.synthesis_blocks + 1,
+    )
+    large = go_on_as(small, more, crops).eval()
+    small.eval()
+    level = torch.full((len(crops),), SMALL.quality_levels - 1.0)
+    with torch.no_grad():
+        before, after = small.analyze(crops, level)[0], large.analyze(crops, level)[0]
+        assert torch.equal(after[:, : SMALL.channels], before)
+        silent = after.clone()
+        silent[:, SMALL.channels :] = 0
+        shown = small.synthesize([before], level)
+        assert torch.allclose(large.synthesize([silent], level), shown, atol=1e-5)
+        known = large.code_bits([silent], level)[0][:, : SMALL.channels]
+        assert torch.allclose(known, small.code_bits([before], level)[0], rtol=1e-3, atol=1e-4)
+        added = large.code_bits([after], level)[0][:, SMALL.channels :].sum()
+        assert (large.synthesize([after], level) - crops).square().mean() < 0.9 * (shown - crops).square().mean()
+    counts = after[:, SMALL.channels :].transpose(0, 1).flatten(1)
+    entropy = 0.0
+    for codes in counts:
+        share = torch.unique(codes, return_counts=True)[1] / codes.numel()
+        entropy -= float((share * share.log2()).sum()) * codes.numel()
+    assert float(added) < 1.3 * entropy + 0.05 * counts.numel()  # the prior's scales are those of the new codes
+
+
+def test_a_model_does_not_shrink(crops: torch.Tensor) -> None:
+    fewer = dataclasses.replace(SMALL, synthesis_blocks=SMALL.synthesis_blocks + 1, prior_hidden=8)
+    with pytest.raises(ValueError, match="more than the channels"):
+        go_on_as(VQVAE(SMALL), fewer, crops)
