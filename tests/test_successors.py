@@ -113,5 +113,5 @@ def test_a_larger_model_begins_as_the_smaller_one(crops: torch.Tensor) -> None:
 
 def test_a_model_does_not_shrink(crops: torch.Tensor) -> None:
     fewer = dataclasses.replace(SMALL, synthesis_blocks=SMALL.synthesis_blocks + 1, prior_hidden=8)
-    with pytest.raises(ValueError, match="more than the channels"):
+    with pytest.raises(ValueError, match="more than the last slice"):
         go_on_as(VQVAE(SMALL), fewer, crops)

@@ -1,4 +1,4 @@
-"""Models that begin as another one: for another distortion, larger, with a coarse level, labels or codebooks (torch)."""
+"""Models that begin as another one: for other distortions, larger, with a coarse level, labels or codebooks (torch)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ EMBEDDED = 6.0  # how far embeddings reach at first: the runtime holds up to 8
 
 
 def go_on_as(model: VQVAE, config: ModelConfig, images: Tensor) -> VQVAE:
-    """A model that begins as another one: for other distortions or codes, larger, with a coarse level, labels, codebooks.
+    """A model that begins as another one: for other distortions or codes, larger, with a coarse level or labels.
 
     Codebooks start as k-means of the latents of `images` (B, 3, H, W) in [0, 1], on the device of these, and more
     channels as the principal components of what the pictures lack. ValueError where the configs differ in more.
