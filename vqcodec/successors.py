@@ -128,9 +128,7 @@ def _larger(model: VQVAE, config: ModelConfig, images: Tensor) -> VQVAE:
     smaller = replace(config, slices=(*config.slices[:-1], old.slices[-1]), centred=old.centred, **size)
     grows = config.channels >= old.channels and config.synthesis_blocks >= old.synthesis_blocks
     if old != smaller or not grows or (old.quantizer, old.transform, old.coarse_slices) != ("grid", "residual", ()):
-        raise ValueError(
-            "the models differ in more than the channels of the last slice and the blocks of the synthesis"
-        )
+        raise ValueError("the models differ in more than the last slice's channels and the synthesis's blocks")
     successor = VQVAE(config)
     known = model.state_dict()
     state = {name: _padded(name, tensor, known.get(name), old) for name, tensor in successor.state_dict().items()}
@@ -179,10 +177,9 @@ def _start_channels(larger: VQVAE, smaller: VQVAE, images: Tensor) -> None:
     vectors = torch.linalg.eigh(unseen.T @ unseen)[1].flip(1)[:, : larger.config.channels - first]
     features = analysis.trunk(images - 0.5, top).movedim(1, -1).flatten(0, 2).double()
     known = torch.cat([_patches(images - 0.5), features, features.new_ones(len(features), 1)], 1)
-    ridge = (
-        1e-4 * (known.T @ known).diagonal().mean() * torch.eye(known.shape[1], dtype=torch.double, device=known.device)
-    )
-    maps = torch.linalg.solve(known.T @ known + ridge, known.T @ missing @ vectors).T.float()
+    moments = known.T @ known
+    moments.diagonal().add_(1e-4 * float(moments.diagonal().mean()))  # a ridge
+    maps = torch.linalg.solve(moments, known.T @ missing @ vectors).T.float()
     analysis.skip.weight[first:] = maps[:, :768, None, None]
     analysis.out.weight[first:] = maps[:, 768:-1, None, None] / UNIT_STEP
     analysis.out.get_parameter("bias")[first:] = maps[:, -1] / UNIT_STEP
