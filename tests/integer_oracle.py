@@ -7,7 +7,8 @@ import math
 from typing import Any
 
 import numpy as np
-from safetensors.numpy import load
+
+from vqcodec.model_file import load
 
 LIMIT = 16_383  # of activations and of grid codes
 TAYLOR = [round(2**30 * math.sqrt(2.0) * math.log(2.0) ** k / math.factorial(k)) for k in range(7)]

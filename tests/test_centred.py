@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.numpy import load
 from test_export import GRID, oracle, random_model
 
 import vqcodec
@@ -16,6 +15,7 @@ from vqcodec import _core
 from vqcodec.config import VALUE_UNIT, ModelConfig, TrainConfig
 from vqcodec.export import export_model
 from vqcodec.integer_prior import load_integer_prior
+from vqcodec.model_file import load
 from vqcodec.models import VQVAE
 from vqcodec.photos import CropSampler
 from vqcodec.prior import PHASES

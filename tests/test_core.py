@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from safetensors.numpy import load
 from tiny_model import ALPHABET, COARSE_SLICES, SLICES, random_codes, tiny_model
 
 from vqcodec import _core, errors
+from vqcodec.model_file import load
 
 HEADS = ("logistic", "categorical")
 

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.numpy import load
 from test_models import SMALL, SMALL_BOOK
 
 from vqcodec import _core, weights
@@ -17,6 +16,7 @@ from vqcodec.config import ModelConfig
 from vqcodec.errors import InvalidModelError, ModelMissingError
 from vqcodec.export import export_model
 from vqcodec.integer_prior import CODE_BITS
+from vqcodec.model_file import load
 from vqcodec.models import VQVAE
 from vqcodec.prior import CHECKER_TAPS, CROSS_TAPS, FEATURE_LIMIT, PHASES, slice0_taps
 

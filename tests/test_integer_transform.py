@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from integer_oracle import Oracle
-from safetensors.numpy import load, save
+from safetensors.numpy import save
 from test_models import SMALL, SMALL_BOOK, SMALL_PLAIN
 
 from vqcodec import _core
@@ -21,6 +21,7 @@ from vqcodec.config import ModelConfig
 from vqcodec.errors import CorruptedError, InvalidInputError, InvalidModelError
 from vqcodec.export import export_model
 from vqcodec.integer_transform import integer_transform, load_integer_transform
+from vqcodec.model_file import load
 from vqcodec.models import VQVAE
 
 PRICED = dataclasses.replace(SMALL_BOOK, codebook_rate=0.1)

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from vqcodec import architecture, checkpoint
+from vqcodec import architecture, checkpoint, model_file
 from vqcodec.calibration import crops, input_moments
 from vqcodec.config import ModelConfig, from_json, to_json
 from vqcodec.errors import InvalidInputError, InvalidModelError
@@ -68,4 +67,4 @@ def export_model(
         "runtime": architecture.runtime(model.config),
         "provenance": provenance or {},
     }
-    return save_tensors(tensors, {"config": json.dumps(config, sort_keys=True)})
+    return model_file.save({name: tensor.numpy() for name, tensor in tensors.items()}, config)

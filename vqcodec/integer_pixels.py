@@ -7,14 +7,13 @@ above 2^-6.
 
 from __future__ import annotations
 
-import json
 import math
 from typing import Any
 
 import torch
-from safetensors.torch import save as save_tensors
 from torch import Tensor
 
+from vqcodec import model_file
 from vqcodec.integers import float_layer, integer_layer, second_moments
 from vqcodec.pixel_prior import COLOURS, INPUT_UNIT, PixelPrior, neighbourhoods
 from vqcodec.prior import MIN_LOG2_SCALE
@@ -78,4 +77,5 @@ def export_pixel_prior(
     """Model file (safetensors bytes) of a float pixel prior, rounded by what it sees of `samples` if given."""
     shape = {"hidden": model.config.hidden, "mixture": model.config.mixture}
     config = {"name": name, "description": description, "runtime": {"pixels": shape}, "provenance": provenance}
-    return save_tensors(integer_pixel_prior(model, samples), {"config": json.dumps(config, sort_keys=True)})
+    tensors = integer_pixel_prior(model, samples)
+    return model_file.save({name: tensor.numpy() for name, tensor in tensors.items()}, config)

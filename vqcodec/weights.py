@@ -104,8 +104,9 @@ def find(model_id: str) -> ModelInfo:
 
 def load_networks(info: ModelInfo) -> VQVAE:
     """All networks in torch, float32, evaluation mode: what the integers stand for."""
-    from safetensors.torch import load
+    import torch
 
+    from vqcodec import model_file
     from vqcodec.integer_prior import load_integer_prior
     from vqcodec.integer_transform import load_integer_transform
     from vqcodec.models import VQVAE
@@ -115,7 +116,7 @@ def load_networks(info: ModelInfo) -> VQVAE:
     if _core.model_id(data) != info.model_id:
         raise InvalidModelError(f"{info.path} has changed since it was loaded")
     try:
-        tensors = load(data)
+        tensors = {name: torch.from_numpy(tensor) for name, tensor in model_file.load(data).items()}
         load_integer_transform(model, tensors)
         load_integer_prior(model, tensors)
     except (KeyError, RuntimeError) as error:

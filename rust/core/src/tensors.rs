@@ -1,6 +1,7 @@
 //! The tensors of a model file, each checked for type and shape as it is taken.
 
 use std::collections::BTreeSet;
+use std::iter;
 
 use safetensors::{Dtype, SafeTensors};
 use serde::Deserialize;
@@ -52,16 +53,33 @@ impl<'a> Tensors<'a> {
         rows: usize,
         (dtype, levels): (Dtype, Option<usize>),
     ) -> Result<Layer> {
-        let weights = self.take(&format!("{name}.weight"), dtype, &[rows, columns])?;
-        let weights: Vec<i16> = match dtype {
-            Dtype::I8 => weights.iter().map(|&byte| i16::from(byte as i8)).collect(),
-            _ => int16(weights).collect(),
+        let weights = match dtype {
+            Dtype::I16 => self.wide(name, rows, columns)?,
+            _ => {
+                let bytes = self.take(&format!("{name}.weight"), dtype, &[rows, columns])?;
+                bytes.iter().map(|&byte| i16::from(byte as i8)).collect()
+            }
         };
         let shape = [levels.unwrap_or(1), rows];
         let shape = if levels.is_some() { &shape[..] } else { &shape[1..] };
         let biases = self.take(&format!("{name}.bias"), Dtype::I32, shape)?;
         let shifts = self.take(&format!("{name}.shift"), Dtype::U8, &[rows])?.to_vec();
         Layer::new(name, (columns, max_input), &weights, int32(biases).collect(), shifts)
+    }
+
+    /// Int16 weights `(rows, columns)`, as they are or in as many bits as `bits` says for each row.
+    fn wide(&mut self, name: &str, rows: usize, columns: usize) -> Result<Vec<i16>> {
+        let weight = format!("{name}.weight");
+        if self.tensors.tensor(&weight).is_ok_and(|tensor| tensor.dtype() == Dtype::I16) {
+            return Ok(int16(self.take(&weight, Dtype::I16, &[rows, columns])?).collect());
+        }
+        let bits = self.take(&format!("{name}.bits"), Dtype::U8, &[rows])?;
+        if let Some(bits) = bits.iter().find(|bits| !(1..=16).contains(*bits)) {
+            return Err(invalid(format!("{name} has a row of {bits} bits a weight")));
+        }
+        let all: usize = bits.iter().map(|&bits| columns * usize::from(bits)).sum();
+        let packed = self.take(&weight, Dtype::U8, &[all.div_ceil(8)])?;
+        Ok(unpacked(packed, bits, columns))
     }
 
     /// A gain of `(levels, channels)`.
@@ -111,6 +129,20 @@ impl<'a> Tensors<'a> {
         }
         Ok(())
     }
+}
+
+/// Rows of `columns` numbers in two's complement, the lowest bit first, each in as many bits as `bits` says for its row.
+fn unpacked(packed: &[u8], bits: &[u8], columns: usize) -> Vec<i16> {
+    let padded = [packed, &[0; 3]].concat(); // 16 bits lie within four bytes
+    let mut first = 0;
+    let sizes = bits.iter().flat_map(|&bits| iter::repeat_n(usize::from(bits), columns));
+    let number = |size| {
+        let bytes = [0, 1, 2, 3].map(|byte| padded[first / 8 + byte]);
+        let above = 32 - size - first % 8;
+        first += size;
+        ((u32::from_le_bytes(bytes) << above) as i32 >> (32 - size)) as i16
+    };
+    sizes.map(number).collect()
 }
 
 fn int16(bytes: &[u8]) -> impl Iterator<Item = i16> {
