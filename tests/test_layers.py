@@ -17,7 +17,7 @@ import vqcodec
 PACKAGE = Path(vqcodec.__file__).parent
 LAYERS = [
     {"errors", "config"},
-    {"architecture", "_core", "files", "modes", "checkpoint", "target", "limits", "formats", "hub"},
+    {"architecture", "_core", "files", "modes", "checkpoint", "target", "limits", "formats", "hub", "model_file"},
     {"pixels"},
     {"nets", "quantize", "photos", "integers", "distortion", "likelihoods"},
     {"prior", "beta_vae"},

@@ -36,7 +36,7 @@ def load(data: bytes) -> dict[str, np.ndarray]:
 
 
 def _packed(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Packed bytes (N,) uint8 of int16 rows (outputs, inputs), and the bits (outputs,) uint8 that a row's numbers take."""
+    """Bytes (N,) uint8 of int16 rows (outputs, inputs), and the bits (outputs,) uint8 that a row's numbers take."""
     largest = np.maximum(rows.max(1), -1 - rows.min(1))
     bits = np.ceil(np.log2(largest + 1.0)).astype(np.uint8) + np.uint8(1)  # one for the sign
     planes = rows[:, :, None] >> np.arange(16, dtype=np.int16) & 1
