@@ -22,7 +22,8 @@ from vqcodec.nets import (
 from vqcodec.prior import ContextPrior, categorical_bits, logistic_bits
 from vqcodec.quantize import CodebookQuantizer, GridQuantizer, Quantized, make_quantizer, rows_of
 
-CENTRING = 3  # passes of the prior over the values of centred codes: more change next to nothing
+ANCHOR_PASSES = 3  # see `ContextPrior.settle`, while training; and where codes are to be those of a file
+EXACT_ANCHOR_PASSES = 40
 COARSE_WEIGHT = 0.1  # of the coarse picture's distortion in the loss
 
 
@@ -78,7 +79,7 @@ class VQVAE(nn.Module):
     def analyze(self, images: Tensor, level: Tensor, dead_zone: float = 0.0) -> list[Tensor]:
         """Codes of images, int64; on the grid, latents first go towards zero by up to `dead_zone`.
 
-        Of centred codes the values, float, as the means are after CENTRING passes of the prior.
+        Of centred codes the values, float.
         """
 
         def nearest(quantizer: GridQuantizer | CodebookQuantizer, latents: Tensor) -> Tensor:
@@ -87,7 +88,7 @@ class VQVAE(nn.Module):
             return quantizer.codes(latents).long()
 
         if self.config.centred:
-            return [self._centre(self.latents(images, level), level, CENTRING)]
+            return [self.prior.settle(self.latents(images, level), level, EXACT_ANCHOR_PASSES)]
         if self.coarse is None:
             return [nearest(self.quantizer, self.latents(images, level))]
         images = images - 0.5
@@ -160,21 +161,12 @@ class VQVAE(nn.Module):
         log = {key: value for one in reversed(found) for key, value in one.log.items()}  # the fine level's last
         return Losses(total, bpp, mse, log)
 
-    @torch.no_grad()
-    def _centre(self, latents: Tensor, level: Tensor, passes: int) -> Tensor:
-        """Values of centred codes: latents rounded in whole steps from the means, of which each pass knows more."""
-        values = latents.round()
-        for _ in range(passes):
-            mean = self.prior(values, level)[:, :, 0]
-            values = mean + (latents - mean).round()
-        return values
-
     def _quantize_centred(self, latents: Tensor, level: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Values of centred codes, and bits: of latents with noise, straight through the rounding.
 
         Once it is settled, scales learn from the codes as they are. Means cannot: a code would not move with them.
         """
-        context = self._centre(latents, level, 1)
+        context = self.prior.settle(latents, level, ANCHOR_PASSES)
         parameters = self.prior(latents + (context - latents).detach(), level)
         mean = parameters[:, :, 0]
         codes = (latents - mean).round().detach()

@@ -43,6 +43,11 @@ def slice0_taps(step: int) -> list[Tap]:
     return [(dy, dx) for dy, dx in around if ((py + dy) % 2, (px + dx) % 2) in coded]
 
 
+def steps(*, first: bool) -> list[list[Tap]]:
+    """The steps of a slice, the first or a later one: phases (row, column) modulo 2 of the positions of each."""
+    return [[phase] for phase in PHASES] if first else [[(0, 0), (1, 1)], [(0, 1), (1, 0)]]
+
+
 CROSS_TAPS: list[Tap] = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
 CHECKER_TAPS: list[Tap] = [(-1, 0), (0, -1), (0, 1), (1, 0)]
 
@@ -177,17 +182,44 @@ class ContextPrior(nn.Module):
         if condition is not None:
             condition = F.interpolate(condition.clamp(-FEATURE_LIMIT, FEATURE_LIMIT), scale_factor=2, mode="nearest")
         weights = hat_weights(level, self.levels)
-        parts, start = [], 0
-        for i, (size, block) in enumerate(zip(self.sizes, self.slices, strict=True)):
-            end = start + size * self.features
-            # slice 0 and coarse levels hold symbols in the hundreds: bf16 would be too coarse for them
-            with torch.autocast(
-                features.device.type, enabled=i > 0 and torch.is_autocast_enabled(features.device.type)
-            ):
-                out = block(features[:, :start], features[:, start:end], weights, condition)
-            parts.append(self._per_code(out, size))
-            start = end
+        bounds = itertools.pairwise(itertools.accumulate(self.sizes, initial=0))
+        parts = [
+            self._slice(index, features[:, : end * self.features], weights, condition)
+            for index, (_, end) in enumerate(bounds)
+        ]
         return torch.cat(parts, 1)[..., :height, :width]
+
+    @torch.no_grad()
+    def settle(self, latents: Tensor, level: Tensor, anchor_passes: int) -> Tensor:
+        """Values of centred codes (B, C, h, w): latents rounded in whole steps from means, in coding order.
+
+        The first grid of slice 0, each of whose positions waits for those before it, is rounded all at once
+        `anchor_passes` times; then it is nearly what it would be one by one. All else is exact.
+        """
+        height, width = latents.shape[2:]
+        latents = F.pad(latents, (0, width % 2, 0, height % 2))
+        values = latents.round()
+        weights = hat_weights(level, self.levels)
+        for index, (start, end) in enumerate(itertools.pairwise(itertools.accumulate(self.sizes, initial=0))):
+            own = latents[:, start:end]
+            for phases in steps(first=index == 0):
+                for _ in range(anchor_passes if index == 0 and phases == [PHASES[0]] else 1):
+                    known = values[:, :end].clamp(-FEATURE_LIMIT, FEATURE_LIMIT)
+                    mean = self._slice(index, known, weights, None)[:, :, 0]
+                    for y, x in phases:
+                        found = mean[..., y::2, x::2]
+                        values[:, start:end, y::2, x::2] = found + (own[..., y::2, x::2] - found).round()
+        return values[..., :height, :width]
+
+    def _slice(self, index: int, features: Tensor, weights: Tensor, condition: Tensor | None) -> Tensor:
+        """Parameters of one slice, given the features of the slices before it and its own."""
+        size = self.sizes[index]
+        start = features.shape[1] - size * self.features
+        # slice 0 and coarse levels hold symbols in the hundreds: bf16 would be too coarse for them
+        fast = index > 0 and torch.is_autocast_enabled(features.device.type)
+        with torch.autocast(features.device.type, enabled=fast):
+            out = self.blocks()[index](features[:, :start], features[:, start:], weights, condition)
+        return self._per_code(out, size)
 
     def blocks(self) -> list[PriorSlice]:
         """The slices in coding order."""
