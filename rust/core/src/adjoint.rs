@@ -28,7 +28,9 @@ pub struct Field {
 impl Field {
     /// The numbers as int16 activations times `2^-exponent`, with as many bits as these have.
     fn quantized(&self) -> (Grid, i32) {
-        let largest = self.values.par_iter().map(|value| value.abs()).reduce(|| 0.0, f32::max);
+        let larger = |a: f32, b: f32| if a > b { a } else { b };
+        let largest = |values: &[f32]| values.iter().map(|value| value.abs()).fold(0.0, larger);
+        let largest = self.values.par_chunks(1 << 12).map(largest).reduce(|| 0.0, larger);
         // below 2^(octave + 1), so times 2^exponent below 2^14; at least the smallest normal number
         let octave = (largest.max(f32::MIN_POSITIVE).to_bits() >> 23) as i32 - 127;
         let exponent = (13 - octave).min(126);
@@ -37,7 +39,7 @@ impl Field {
         let values = self.values.par_chunks(self.channels);
         grid.values.par_chunks_mut(self.channels).zip(values).for_each(|(numbers, values)| {
             for (number, value) in numbers.iter_mut().zip(values) {
-                *number = nearest(value * scale).clamp(-LIMIT, LIMIT) as i16;
+                *number = nearest((value * scale).clamp(-LIMIT as f32, LIMIT as f32)) as i16;
             }
         });
         (grid, exponent)
@@ -72,10 +74,10 @@ pub fn exp2(exponent: i32) -> f32 {
     f32::from_bits(((exponent + 127) as u32) << 23)
 }
 
-/// The nearest integer to a number within +-2^22, without a call into a mathematical library.
+/// The nearest integer to a number within +-2^22, without a call into a mathematical library or a cast that saturates.
 fn nearest(value: f32) -> i32 {
     const ALIGN: f32 = (3 << 22) as f32; // leaves no bit below 1
-    (value + ALIGN - ALIGN) as i32
+    (value + ALIGN).to_bits() as i32 - ALIGN.to_bits() as i32
 }
 
 /// A convolution transposed: from the gradient of its outputs to that of its inputs.
