@@ -223,3 +223,11 @@ def test_weights_that_no_integer_holds_are_refused_by_name(name: str, value: flo
             parameters[f"{name}.{part}"].view(-1)[3] = value
         with pytest.raises(InvalidModelError, match=name):
             integer_transform(network)
+
+
+def test_a_gain_that_died_out_is_the_least_of_the_runtime() -> None:
+    network = random_network(SMALL, 1.0)
+    with torch.no_grad():
+        network.analysis.get_submodule("stem_gain").get_parameter("log_gain")[:, 3] = -40.0
+    assert _core.Model(export_model(network, name="tiny", description=""))
+    assert int(integer_transform(network)["analysis.stem_gain.log2"][:, 3].max()) == -14 << 16

@@ -23,6 +23,7 @@ SMALL = ModelConfig(
     analysis_width=16,
     analysis_coarse_width=16,
     synthesis_width=16,
+    synthesis_blocks=5,
 )
 SMALL_PLAIN = dataclasses.replace(PLAIN, channels=16, codebook_size=16, codebook_width=4, embedding=4, prior_hidden=16)
 SMALL_BOOK = dataclasses.replace(

@@ -30,6 +30,7 @@ HIDDEN_UNIT = 2.0**-8  # 0..64: after a ReLU
 INPUT_UNIT = 2.0**-9  # +-32: latents in units of their spread, for the synthesis trunk
 SKIP_UNIT = 2.0**-7  # +-128: latents, for the synthesis skip
 LATENT_UNIT = 2.0**-12  # int32
+LEAST_LOG2_GAIN = -14.0  # of the runtime: a channel that dies out in training has no other gain
 SHOWN_UNIT = 1.0 / (255.0 * 2**SHOWN_BITS)
 
 
@@ -209,9 +210,9 @@ def _spread(model: VQVAE) -> Tensor:
 
 
 def _log2(log_gain: Tensor, factor: Tensor | float = 1.0) -> Tensor:
-    """A table of natural logarithms, times a factor, as base-2 logarithms in 2^-16 octaves."""
+    """A table of natural logarithms, times a factor, as base-2 logarithms in 2^-16 octaves, no gain below the least."""
     log2 = log_gain.double() / math.log(2.0) + torch.log2(torch.as_tensor(factor, dtype=torch.float64))
-    return (log2 * 65536.0).round().to(torch.int32)
+    return (log2.clamp(min=LEAST_LOG2_GAIN) * 65536.0).round().to(torch.int32)
 
 
 def _log(log2: Tensor, factor: Tensor | float = 1.0) -> Tensor:
