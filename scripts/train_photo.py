@@ -19,6 +19,8 @@ import torch
 
 from vqcodec.config import TrainConfig
 
+# pictures without loss count twice, and again smaller; lossy ones lose most of their traces when they shrink
+SOURCES = ("train-photos", "train-exact", "train-exact", "train-exact@0.7", "train-photos@0.75")
 PLATEAU_CROP, DECAY_CROP = 160, 192
 # keep glibc from handing memory back between steps: 10 % of a CPU training step
 MALLOC = {
@@ -51,7 +53,7 @@ def main() -> None:
     processes = torch.cuda.device_count() if cuda else max(p for p in (1, 2, 4, 8) if p <= (os.cpu_count() or 1))
     command = [
         *launcher(processes),
-        *(str(options.data / "train-photos"), str(options.data / "train-exact")),
+        *(str(options.data / source) for source in SOURCES),
         *("--validation", str(options.data / "val-photos"), "--output", str(options.output)),
         *("--batch", str(options.batch), "--checkpoint-steps", str(options.checkpoint_steps)),
         *("--steps", str(options.steps)),

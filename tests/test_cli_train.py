@@ -44,6 +44,20 @@ def test_train_resume_export_encode(run: Run, photo: np.ndarray, tmp_path: Path,
         assert image.size == (photo.shape[1], photo.shape[0])
 
 
+def test_photos_are_resized_on_request(run: Run, photo: np.ndarray, tmp_path: Path) -> None:
+    photos = tmp_path / "photos@0.5"  # its own name, not a request
+    photos.mkdir()
+    Image.fromarray(photo).save(photos / "a.png")
+    train = ("train", "--preset", "plain", "--batch", 1, "--steps", 1)
+    largest = max(size for size in range(16, 400, 16) if size <= min(photo.shape[:2]))
+    for source, crop in ((photos, largest), (f"{photos}@0.5", largest // 32 * 16)):
+        ended = run(*train, source, "-o", tmp_path / f"run{crop}", "--crop", largest + 16)
+        assert ended.status == 0, ended.errors
+        assert f"crops of {crop} instead" in ended.errors
+    ended = run(*train, f"{tmp_path / 'none'}@0.5", "-o", tmp_path / "run")
+    assert ended.status == 1 and "no pictures in" in ended.errors
+
+
 def test_unusable_input_is_one_line_and_no_traceback(run: Run, tmp_path: Path) -> None:
     for arguments in (
         ("train", tmp_path, "-o", tmp_path / "run"),

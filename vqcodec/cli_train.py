@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,7 +19,10 @@ START_CROPS = 32  # from which codebooks start
 def train(
     sources: Annotated[
         list[str],
-        typer.Argument(help="Folders of photos, or torchvision:CLASS:ROOT for a stored torchvision dataset."),
+        typer.Argument(
+            help="Folders of photos (FOLDER@0.75 for photos at 0.75 of their sides), "
+            "or torchvision:CLASS:ROOT for a stored torchvision dataset."
+        ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for checkpoints and TensorBoard curves.")],
     preset: Annotated[str, typer.Option(help=f"Model to train: {', '.join(PRESETS)}.")] = "photo",
@@ -94,12 +98,17 @@ def train(
 
 
 def _load(source: str) -> list[np.ndarray]:
-    """The photos of a folder or of a stored torchvision dataset."""
-    from vqcodec.photos import load_folders, load_torchvision
+    """The photos of a folder, maybe resized, or of a stored torchvision dataset."""
+    from vqcodec.photos import load_folders, load_resized, load_torchvision
 
     kind, _, rest = source.partition(":")
     name, _, root = rest.partition(":")
-    return load_torchvision(name, Path(root)) if kind == "torchvision" else load_folders([Path(source)])
+    if kind == "torchvision":
+        return load_torchvision(name, Path(root))
+    folder, _, scale = source.rpartition("@")
+    if re.fullmatch(r"0?\.\d+", scale) and not Path(source).exists():
+        return load_resized(Path(folder), float(scale))
+    return load_folders([Path(source)])
 
 
 def export(
