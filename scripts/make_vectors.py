@@ -94,7 +94,10 @@ def exact_pictures() -> dict[str, np.ndarray]:
     photo = random_picture(70, 50, seed=1)
     alpha = np.tile(np.arange(50, dtype=np.uint8), (70, 1))[..., None]
     drawing = np.repeat(np.repeat(random_picture(7, 5, seed=2) // 64 * 64, 10, axis=0), 10, axis=1)
+    colours = np.random.default_rng(4).integers(0, 256, (300, 3), np.uint8)
+    places = np.random.default_rng(5).integers(0, 300, (60, 24))
     return {
+        "colours": np.repeat(colours[places], 4, axis=1),
         "gray": photo[..., :1],
         "gray-alpha": np.concatenate([photo[..., :1], alpha], axis=2),
         "rgb": photo,

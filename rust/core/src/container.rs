@@ -9,13 +9,17 @@ use crate::limits::Limits;
 pub const MAGIC: [u8; 4] = *b"VQC\x1a";
 
 /// The newest format version: every version from 1 is read.
-pub const VERSION: u8 = 4;
+pub const VERSION: u8 = 5;
 
 /// The version of files of codes alone, which the parts of version 3 are not in.
 pub const CODES_VERSION: u8 = 2;
 
-/// The version of files of exact samples, unless they need a model of pixels, which version 4 brought.
+/// The version of files of exact samples, unless they need a model of pixels or have tiles with coded palettes,
+/// which versions 4 and 5 brought.
 pub const EXACT_VERSION: u8 = 3;
+
+/// The version of files that need a model of pixels, unless they have tiles with coded palettes.
+pub const PIXELS_VERSION: u8 = 4;
 
 /// What a file names that needs no model.
 pub const NO_MODEL: ModelId = ModelId([0; 8]);

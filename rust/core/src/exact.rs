@@ -2,10 +2,12 @@
 
 use crate::checksum::crc32;
 use crate::codes::{CodeGrid, Tile};
-use crate::container::{self, EXACT_VERSION, Exact, Header, NO_MODEL, Parts, VERSION};
+use crate::container::{
+    self, EXACT_VERSION, Exact, Header, NO_MODEL, PIXELS_VERSION, Parts, VERSION,
+};
 use crate::error::{Error, Result};
 use crate::limits::Limits;
-use crate::lossless::{Shape, decode_tile, encode_tile};
+use crate::lossless::{Shape, decode_tile, encode_tile, has_coded_palette};
 use crate::model::Model;
 use crate::pixels::{self, PixelModel};
 use crate::stream::{self, check_id};
@@ -66,7 +68,7 @@ pub fn write_file(
         Aid::Preview(Preview { model, quality, .. }) => {
             (EXACT_VERSION, model.id, quality, stream::levels(model).collect())
         }
-        Aid::Pixels(model) => (VERSION, model.id, 0, vec![]),
+        Aid::Pixels(model) => (PIXELS_VERSION, model.id, 0, vec![]),
     };
     let (gray, exact) = (channels <= 2, Some(exact));
     let mut header = Header { version, gray, model, quality, width, height, levels, exact };
@@ -86,6 +88,9 @@ pub fn write_file(
     })?;
     if header.needs_pixel_model() && !tiles.iter().any(|tile| pixels::is_network(tile)) {
         (header.version, header.model) = (EXACT_VERSION, NO_MODEL);
+    }
+    if tiles.iter().any(|tile| has_coded_palette(tile)) {
+        header.version = VERSION;
     }
     container::write(&header, Parts { payloads: &payloads, alpha: None, metadata, exact: &tiles })
 }

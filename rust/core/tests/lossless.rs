@@ -4,7 +4,7 @@
 
 use proptest::prelude::*;
 use vqcodec_core::Error;
-use vqcodec_core::lossless::{Shape, decode_tile, encode_tile};
+use vqcodec_core::lossless::{Shape, decode_tile, encode_tile, has_coded_palette};
 
 /// What kind of picture a test draws.
 #[derive(Debug, Clone, Copy)]
@@ -15,6 +15,7 @@ enum Content {
     Extremes,
     FewLevels,
     Colours,
+    ManyColours,
     Texture,
 }
 
@@ -47,6 +48,10 @@ fn draw(shape: &Shape, content: Content, seed: u64) -> Vec<u16> {
                         let colour = (x * x + 3 * y * y) % 11;
                         (colour * 97 + channel * 61 + colour * channel * 29) % (max + 1)
                     }
+                    Content::ManyColours => {
+                        let colour = (y * shape.width.div_ceil(4) + x / 4) * 7919 % 300;
+                        (colour + 1).wrapping_mul(0x9e37_79b1).rotate_left(9 * channel) % (max + 1)
+                    }
                     Content::Texture => {
                         flat / 2 + (x * y + channel * x) % 7 * max / 40 + random.below(3)
                     }
@@ -77,6 +82,7 @@ fn contents() -> impl Strategy<Value = Content> {
         Just(Content::Extremes),
         Just(Content::FewLevels),
         Just(Content::Colours),
+        Just(Content::ManyColours),
         Just(Content::Texture),
     ]
 }
@@ -138,6 +144,23 @@ fn flat_tiles_are_tiny() {
 }
 
 #[test]
+fn many_colours_have_a_palette() {
+    let shape = Shape { width: 64, height: 40, channels: 3, bits: 8 };
+    let samples = draw(&shape, Content::ManyColours, 1);
+    let bytes = encode_tile(&samples, &shape).unwrap();
+    assert!(has_coded_palette(&bytes));
+    assert!(bytes.len() < 300 * 3 + 640, "{}", bytes.len()); // each colour once, each block's place
+    for (place, wrong) in [(1, 0xff), (1, 0x80), (3, 0xff)] {
+        let mut bytes = bytes.clone();
+        bytes[place] = wrong; // the number of colours, the length of the palette
+        check(decode_tile(&bytes, &shape), &shape);
+    }
+    let beyond = [&[5, 0xff, 0xff, 0x7f, 1], &bytes[5..]].concat();
+    assert!(matches!(decode_tile(&beyond, &shape), Err(Error::Corrupted { .. })));
+    assert!(matches!(decode_tile(&bytes[..9], &shape), Err(Error::Truncated { .. })));
+}
+
+#[test]
 fn wrong_arguments_are_refused() {
     let shape = Shape { width: 2, height: 2, channels: 1, bits: 3 };
     assert!(matches!(encode_tile(&[0; 3], &shape), Err(Error::InvalidInput(_))));
@@ -156,7 +179,7 @@ fn wrong_arguments_are_refused() {
 }
 
 /// Tiles of the format, and what they hold: a change of one byte needs another mode.
-fn golden() -> [(&'static str, &'static [u8], Shape, Content); 5] {
+fn golden() -> [(&'static str, &'static [u8], Shape, Content); 6] {
     let shape = |width, height, channels, bits| Shape { width, height, channels, bits };
     macro_rules! vector {
         ($name:literal) => {
@@ -169,6 +192,7 @@ fn golden() -> [(&'static str, &'static [u8], Shape, Content); 5] {
         tile(vector!("lossless-alpha16.bin"), shape(12, 15, 4, 16), Content::Texture),
         tile(vector!("lossless-levels.bin"), shape(16, 16, 1, 12), Content::FewLevels),
         tile(vector!("lossless-palette.bin"), shape(20, 20, 3, 8), Content::Colours),
+        tile(vector!("lossless-colours.bin"), shape(64, 40, 3, 8), Content::ManyColours),
         tile(vector!("lossless-raw.bin"), shape(5, 3, 2, 5), Content::Noise),
     ]
 }

@@ -10,7 +10,9 @@ use proptest::prelude::*;
 use safetensors::Dtype;
 use serde_json::json;
 use tiny_model::{Parts, Random};
-use vqcodec_core::container::{self, CODES_VERSION, EXACT_VERSION, NO_MODEL, VERSION};
+use vqcodec_core::container::{
+    self, CODES_VERSION, EXACT_VERSION, NO_MODEL, PIXELS_VERSION, VERSION,
+};
 use vqcodec_core::exact::{Aid, Samples, TILE_LOG2, read_file, read_files, write_file};
 use vqcodec_core::kernels::Kernel;
 use vqcodec_core::lossless::{self, Shape};
@@ -271,7 +273,7 @@ fn files() {
     });
     assert!(files.iter().all(|file| *file == files[0]));
     let container = container::parse(&files[0], &limits).unwrap();
-    assert_eq!((container.header.version, container.header.model), (VERSION, model.id));
+    assert_eq!((container.header.version, container.header.model), (PIXELS_VERSION, model.id));
     assert!(container.header.needs_pixel_model());
     let modes: Vec<_> =
         container.exact.iter().map(|part| files[0][part.offset as usize] == NETWORK).collect();

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use crate::error::{Error, Result};
 
-/// Most colours of a palette.
-const MAX_COLOURS: usize = 256;
+/// Most colours of a palette whose samples are stored as they are, and of one that is coded.
+pub const FEW_COLOURS: usize = 256;
+const MAX_COLOURS: usize = 4096;
 
 /// `samples` as places among the different ones, in rising order, and these.
 pub fn levels(samples: &[u16]) -> (Vec<u16>, Vec<u16>) {
@@ -90,6 +91,29 @@ pub fn entry(list: &[u16], place: u16) -> Result<u16> {
 }
 
 const BEYOND: Error = Error::Corrupted { what: "a sample of a lossless tile beyond its range" };
+
+/// Writes a palette's number of colours, less one, and the number of the bytes that it is coded in, both in
+/// LEB128, and these.
+pub fn write_coded_palette(count: usize, coded: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    write_number(&mut bytes, count as u32 - 1);
+    write_number(&mut bytes, coded.len() as u32);
+    bytes.extend(coded);
+    bytes
+}
+
+/// Reads what [`write_coded_palette`] wrote.
+pub fn read_coded_palette<'a>(bytes: &mut &'a [u8]) -> Result<(usize, &'a [u8])> {
+    let count = read_number(bytes)? as usize + 1;
+    let length = read_number(bytes)? as usize;
+    if count > MAX_COLOURS {
+        return Err(Error::Corrupted { what: "number of colours of a lossless tile" });
+    }
+    let parts = bytes.split_at_checked(length);
+    let (coded, rest) = parts.ok_or(Error::Truncated { what: "palette of a lossless tile" })?;
+    *bytes = rest;
+    Ok((count, coded))
+}
 
 /// Writes a number below 2^21 in LEB128.
 fn write_number(bytes: &mut Vec<u8>, mut number: u32) {

@@ -39,11 +39,13 @@ pub struct Shape {
 pub const MAX_PIXELS: u64 = 1 << 24;
 
 /// First byte of a tile: samples as they are, coded, coded as places among the values that occur,
-/// or pixels coded as places among the colours that occur.
+/// or pixels coded as places among the colours that occur, of which there are few or, since version 5
+/// of the file format, many.
 const RAW: u8 = 0;
 const MIXED: u8 = 1;
 const LEVELS: u8 = 2;
 const PALETTE: u8 = 3;
+const CODED_PALETTE: u8 = 5; // 4 is a model of pixels
 
 /// A picture is taken for a drawing, at least on trial, where one pixel in so many equals its left
 /// neighbour.
@@ -69,6 +71,12 @@ impl Shape {
         Size { width, height, channels, max: max.max(1) as u16 }
     }
 
+    /// How a palette of `count` colours is coded: as a row of pixels.
+    fn palette(&self, count: usize) -> Size {
+        Self { width: count as u32, height: 1, ..*self }
+            .size(self.channels.into(), self.max().into())
+    }
+
     pub(crate) fn check(&self) -> Result<()> {
         let pixels = u64::from(self.width) * u64::from(self.height);
         if pixels == 0 || !(1..=4).contains(&self.channels) || !(1..=16).contains(&self.bits) {
@@ -90,7 +98,7 @@ pub fn encode_tile(samples: &[u16], shape: &Shape) -> Result<Vec<u8>> {
     }
     let kernel = Kernel::select()?;
     let plain = [&[RAW], &raw::encode(samples, shape)[..]].concat();
-    let smallest = candidates(samples, shape)
+    let smallest = candidates(samples, shape, kernel)
         .into_iter()
         .flat_map(|candidate| candidate.encode(kernel))
         .min_by_key(Vec::len);
@@ -106,13 +114,18 @@ struct Candidate {
 }
 
 impl Candidate {
+    /// Pixels that equal their left neighbour.
+    fn repeated(&self) -> usize {
+        let pixels: Vec<_> = self.samples.chunks_exact(self.size.channels).collect();
+        pixels.windows(2).filter(|pair| pair[0] == pair[1]).count()
+    }
+
     /// The tile, without and, if it looks drawn, with guesses.
     fn encode(&self, kernel: Kernel) -> Vec<Vec<u8>> {
-        let pixels: Vec<_> = self.samples.chunks_exact(self.size.channels).collect();
-        let repeated = pixels.windows(2).filter(|pair| pair[0] == pair[1]).count();
+        let (pixels, repeated) = (self.samples.len() / self.size.channels, self.repeated());
         let guesses: &[bool] = match repeated {
-            repeated if 2 * repeated > pixels.len() => &[true],
-            repeated if DRAWN * repeated > pixels.len() => &[false, true],
+            repeated if 2 * repeated > pixels => &[true],
+            repeated if DRAWN * repeated > pixels => &[false, true],
             _ => &[false],
         };
         let encode = |&guesses: &bool| {
@@ -123,18 +136,30 @@ impl Candidate {
     }
 }
 
+/// Whether only readers of version 5 of the file format know a tile's mode.
+pub fn has_coded_palette(tile: &[u8]) -> bool {
+    tile.first() == Some(&CODED_PALETTE)
+}
+
 /// The ways to code a tile that are worth trying.
-fn candidates(samples: &[u16], shape: &Shape) -> Vec<Candidate> {
+fn candidates(samples: &[u16], shape: &Shape, kernel: Kernel) -> Vec<Candidate> {
     let channels = usize::from(shape.channels);
     let mut candidates = Vec::new();
     if channels > 1
         && let Some((indices, colours)) = levels::palette(samples, channels)
     {
         let count = colours.len() / channels;
-        let mut head = vec![PALETTE, (count - 1) as u8];
-        head.extend(colours.iter().flat_map(|colour| colour.to_le_bytes()));
-        let size = shape.size(1, count - 1);
-        candidates.push(Candidate { head, samples: indices, size });
+        let head = if count <= levels::FEW_COLOURS {
+            let colours = colours.iter().flat_map(|colour| colour.to_le_bytes());
+            [PALETTE, (count - 1) as u8].into_iter().chain(colours).collect()
+        } else {
+            let coded = tile::encode(&colours, &shape.palette(count), false, kernel);
+            [&[CODED_PALETTE], &levels::write_coded_palette(count, &coded)[..]].concat()
+        };
+        let candidate = Candidate { head, samples: indices, size: shape.size(1, count - 1) };
+        if count <= levels::FEW_COLOURS || DRAWN * candidate.repeated() > shape.pixels() {
+            candidates.push(candidate);
+        }
     }
     let (places, levels) = levels::levels(samples);
     let few = levels.len() <= usize::from(shape.max()) / 2 && 4 * levels.len() < samples.len();
@@ -168,19 +193,29 @@ pub fn decode_tile(bytes: &[u8], shape: &Shape) -> Result<Vec<u16>> {
         }
         PALETTE => {
             let colours = levels::read_palette(&mut bytes, channels, shape.max())?;
-            let size = shape.size(1, colours.len() / channels - 1);
-            let indices = tile::decode(bytes, &size, Kernel::select()?)?;
-            let mut samples = Vec::with_capacity(shape.samples());
-            for index in indices {
-                for channel in 0..channels as u16 {
-                    let place = index * channels as u16 + channel;
-                    samples.push(levels::entry(&colours, place)?);
-                }
-            }
-            Ok(samples)
+            decode_places(bytes, shape, &colours)
+        }
+        CODED_PALETTE => {
+            let (count, coded) = levels::read_coded_palette(&mut bytes)?;
+            let colours = tile::decode(coded, &shape.palette(count), Kernel::select()?)?;
+            decode_places(bytes, shape, &colours)
         }
         _ => Err(Error::Corrupted { what: "unknown mode of a lossless tile" }),
     }
+}
+
+/// Decodes pixels as places among colours.
+fn decode_places(bytes: &[u8], shape: &Shape, colours: &[u16]) -> Result<Vec<u16>> {
+    let channels = usize::from(shape.channels);
+    let size = shape.size(1, colours.len() / channels - 1);
+    let indices = tile::decode(bytes, &size, Kernel::select()?)?;
+    let mut samples = Vec::with_capacity(shape.samples());
+    for index in indices {
+        for channel in 0..channels as u16 {
+            samples.push(levels::entry(colours, index * channels as u16 + channel)?);
+        }
+    }
+    Ok(samples)
 }
 
 #[cfg(test)]
