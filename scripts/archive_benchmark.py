@@ -183,11 +183,11 @@ def psnr(dataset: Dataset[Any], originals: Sequence[np.ndarray]) -> float:
         return float(np.mean(10 * np.log10(255**2 / np.array(errors))))
 
 
-def check(archive: Path, images: Set, quality: float, effort: int) -> None:
+def check(archive: Path, images: Set, model: str, quality: float, effort: int) -> None:
     """Labels are right, and records hold what a single encode gives."""
     with ArchiveReader(archive) as reader:
         assert [tag[1] for _, _, tag in reader.fronts()] == images.labels.tolist()
-        codec = vqcodec.load()
+        codec = vqcodec.load(model)
         for number in np.random.default_rng(0).permutation(len(reader))[:CHECKED].tolist():
             single = codec.encode(images.images[number], quality, effort=effort)
             assert reader[number].data == single
@@ -204,26 +204,27 @@ def compare(images: Set, folder: Path, arguments: argparse.Namespace) -> dict[st
     rows: dict[str, dict[str, Any]] = {}
     datasets: dict[str, Dataset[Any]] = {}
     count = len(images.images)
-    batch = 128 if images.images.shape[1] < 64 else 16
+    small = images.images.shape[1] < 64
+    batch = 128 if small else 16
+    models = {"archive": "thumb", "archive, photo": "photo"} if small else {"archive": "photo"}
     folder = folder / images.name
     folder.mkdir()
-    archive = folder / "a.vqa"
 
     def note(name: str, path: Path, seconds: float, dataset: Dataset[Any], originals: np.ndarray) -> None:
         rows[name] = {"bytes": size_of(path), "written_a_second": count / seconds, "psnr": psnr(dataset, originals)}
         datasets[name] = dataset
         print(f"{images.name}, {name}: {rows[name]}", file=sys.stderr, flush=True)
 
-    def write() -> None:
-        pairs = list(zip(images.images, images.labels.tolist(), strict=True))
-        vqcodec.pack(pairs, archive, quality=arguments.quality, effort=arguments.effort)
-
-    seconds = timed(write)
-    check(archive, images, arguments.quality, arguments.effort)
-    note("archive", archive, seconds, ArchiveDataset(archive), images.images[:200])
-    rows["archive"]["payload_bytes"] = payload_bytes(archive)
-    rows["archive"]["overhead_a_record"] = (size_of(archive) - rows["archive"]["payload_bytes"]) / count
-    datasets["archive, codes"] = ArchiveDataset(archive, what="codes")
+    pairs = list(zip(images.images, images.labels.tolist(), strict=True))
+    settings = {"quality": arguments.quality, "effort": arguments.effort}
+    for name, model in models.items():
+        archive = folder / f"{model}.vqa"
+        seconds = timed(lambda path=archive, model=model: vqcodec.pack(pairs, path, model=model, **settings))
+        check(archive, images, model, **settings)
+        note(name, archive, seconds, ArchiveDataset(archive), images.images[:200])
+        rows[name]["payload_bytes"] = payload_bytes(archive)
+        rows[name]["overhead_a_record"] = (size_of(archive) - rows[name]["payload_bytes"]) / count
+        datasets[f"{name}, codes"] = ArchiveDataset(archive, what="codes")
     for form in FORMS:
         root = folder / form.name
         seconds = timed(lambda root=root, form=form: write_folder(root, images, form))
@@ -236,7 +237,7 @@ def compare(images: Set, folder: Path, arguments: argparse.Namespace) -> dict[st
         datasets[f"{form.name}, tar"] = TarDataset(tar)
     for name, rates in read_rates(datasets, arguments.reads, batch, arguments.repeats).items():
         rows.setdefault(name, {})["read_a_second"] = rates
-    settings = {"quality": arguments.quality, "effort": arguments.effort, "reads": arguments.reads}
+    settings["reads"] = arguments.reads
     found = {"name": images.name, "count": count, "shape": list(images.images.shape[1:])}
     return found | {"settings": settings, "rows": rows}
 

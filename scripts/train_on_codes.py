@@ -3,7 +3,7 @@
     python scripts/train_on_codes.py ../shared/data/cifar10 --output scripts/results/train_on_codes.json
 
 Packs the pictures into two archives, and trains on what `ArchiveDataset` gives: pixels (3, 32, 32) through a small
-convolutional network, codes (192, 2, 2) through one of as many weights without strides. Prints the accuracies on the
+convolutional network, codes (256, 2, 2) through one of as many weights without strides. Prints the accuracies on the
 10,000 test pictures and the seconds of an epoch, reading included.
 """
 

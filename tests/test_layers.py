@@ -24,7 +24,7 @@ LAYERS = [
     {"pixel_prior"},
     {"coarse"},
     {"models"},
-    {"calibration"},
+    {"calibration", "growth"},
     {"integer_prior", "integer_transform", "bounds", "vae_codec", "successors", "refine", "integer_pixels"},
     {"export", "weights", "transform", "progress"},
     {"exact_pixels"},
@@ -123,7 +123,7 @@ image = numpy.asarray(numpy.random.default_rng(0).integers(0, 256, (40, 50, 3)),
 codec = vqcodec.load()
 data = codec.encode(image)
 assert codec.decode(data).shape == vqcodec.decode(data).shape == image.shape
-assert vqcodec.codes(data)[0].shape == (192, 3, 4)
+assert vqcodec.codes(data)[0].shape == (256, 3, 4)
 assert vqcodec.verify(data).width == 50
 exact = vqcodec.encode(image, lossless=True, model="tiny")
 assert (vqcodec.decode(exact) == image).all()

@@ -26,20 +26,20 @@ class ModelConfig:
     transform: Literal["residual", "plain"] = "residual"
     quantizer: Literal["grid", "codebook"] = "grid"
     centred: bool = False  # the grid counts from the prior's means: codes are what is left of the latents
-    channels: int = 192  # latent channels at stride 16 (grid), width of the plain transform (codebook)
+    channels: int = 256  # latent channels at stride 16 (grid), width of the plain transform (codebook)
     analysis_width: int = 128
     analysis_blocks: int = 4
     analysis_coarse_width: int = 160
     analysis_coarse_blocks: int = 2
     synthesis_width: int = 128
-    synthesis_blocks: int = 5
+    synthesis_blocks: int = 7
     synthesis_coarse_blocks: int = 2
     distortion: Literal["mse", "ms-ssim"] = "mse"
     quality_levels: int = 8
     lambda_min: float = 0.0005
     lambda_max: float = 0.035
     labels: int = 0  # classes of pictures, which take the place of the quality levels; 0: none
-    slices: tuple[int, ...] = (12, 28, 56, 96)  # coding order of the channels, PCA order within
+    slices: tuple[int, ...] = (12, 28, 56, 160)  # coding order of the channels, PCA order within
     coarse_slices: tuple[int, ...] = ()  # the same of a coarse level at twice the stride; empty: one level
     prior_hidden: int = 160
     codebook_size: int = 512  # codebook quantiser: K
@@ -151,13 +151,13 @@ PHOTO_VQ = ModelConfig(
     quality_levels=1,
     lambda_min=0.00309,
     lambda_max=0.00309,
-    slices=(4, 12, 32),
+    slices=(4, 12, 48),
     codebook_size=128,
     codebook_width=4,
     codebook_rate=0.064,
     embedding=8,
 )
-"""Learned product codebooks on the transform of `photo`: 48 groups of 4 channels, 128 codes each, one rate."""
+"""Learned product codebooks on the transform of `photo`: 64 groups of 4 channels, 128 codes each, one rate."""
 
 PHOTO = ModelConfig(centred=True)
 """The built-in model `photo`."""
@@ -165,12 +165,28 @@ PHOTO = ModelConfig(centred=True)
 MS_SSIM = dataclasses.replace(PHOTO, distortion="ms-ssim")
 """The model `photo` for the eye rather than for PSNR: its distortion is 1 - MS-SSIM."""
 
+THUMB = ModelConfig(
+    centred=True,
+    channels=128,
+    analysis_width=64,
+    analysis_blocks=2,
+    analysis_coarse_width=96,
+    analysis_coarse_blocks=1,
+    synthesis_width=64,
+    synthesis_blocks=2,
+    synthesis_coarse_blocks=1,
+    slices=(12, 28, 88),
+    prior_hidden=96,
+)
+"""The built-in model `thumb` for pictures of about 32x32: a ninth of the work of `photo`."""
+
 HIERARCHY = ModelConfig(coarse_slices=(12, 36))
-"""The model `photo` under a coarse level of 48 channels at stride 32, as in VQ-VAE-2 (Razavi et al. 2019)."""
+"""`photo` on a common grid, under a coarse level of 48 channels at stride 32, as in VQ-VAE-2 (Razavi et al. 2019)."""
 
 PRESETS: dict[str, ModelConfig] = {
     "photo": PHOTO,
     "msssim": MS_SSIM,
+    "thumb": THUMB,
     "vq": PHOTO_VQ,
     "hierarchy": HIERARCHY,
     "plain": PLAIN,

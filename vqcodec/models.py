@@ -22,8 +22,7 @@ from vqcodec.nets import (
 from vqcodec.prior import ContextPrior, categorical_bits, logistic_bits
 from vqcodec.quantize import CodebookQuantizer, GridQuantizer, Quantized, make_quantizer, rows_of
 
-ANCHOR_PASSES = 3  # see `ContextPrior.settle`, while training; and where codes are to be those of a file
-EXACT_ANCHOR_PASSES = 40
+ANCHOR_PASSES = 40  # of `ContextPrior.settle`: its codes are those of a file then, but for ties
 COARSE_WEIGHT = 0.1  # of the coarse picture's distortion in the loss
 
 
@@ -88,7 +87,7 @@ class VQVAE(nn.Module):
             return quantizer.codes(latents).long()
 
         if self.config.centred:
-            return [self.prior.settle(self.latents(images, level), level, EXACT_ANCHOR_PASSES)]
+            return [self.prior.settle(self.latents(images, level), level, ANCHOR_PASSES)]
         if self.coarse is None:
             return [nearest(self.quantizer, self.latents(images, level))]
         images = images - 0.5
@@ -164,9 +163,13 @@ class VQVAE(nn.Module):
     def _quantize_centred(self, latents: Tensor, level: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Values of centred codes, and bits: of latents with noise, straight through the rounding.
 
-        Once it is settled, scales learn from the codes as they are. Means cannot: a code would not move with them.
+        Contexts are what one pass of the prior gives, not what they are in coding order: a model that has seen only
+        these is worse off with other codes, such as an encoder's search tries. Once it is settled, scales learn from
+        the codes as they are. Means cannot: a code would not move with them.
         """
-        context = self.prior.settle(latents, level, ANCHOR_PASSES)
+        with torch.no_grad():
+            guess = self.prior(latents.round(), level)[:, :, 0]
+            context = guess + (latents - guess).round()
         parameters = self.prior(latents + (context - latents).detach(), level)
         mean = parameters[:, :, 0]
         codes = (latents - mean).round().detach()

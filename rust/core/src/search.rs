@@ -32,15 +32,18 @@ use crate::transform::{COLOURS, Transform, grow, shown};
 const BIT: f64 = (1 << LENGTH_BITS) as f64;
 
 /// Passes of each effort.
-pub const PASSES: [u32; 3] = [0, 10, 24];
+pub const PASSES: [u32; 3] = [0, 8, 24];
 
-/// How far targets move at first, and what remains of that from pass to pass.
-const RATE: f64 = 0.6;
+/// How far targets move at first: as far as the quality is up the range, within these. Where most codes
+/// are 0 they move with their means, and large steps go astray.
+const RATES: [f64; 2] = [0.2, 0.6];
+
+/// What remains of that from pass to pass.
 const COOLING: f64 = 0.85;
 
 /// Damping at first: more than 1, because other changes are made beside it and the synthesis is
 /// not linear.
-const DAMPING: f64 = 2.0;
+const DAMPING: f64 = 1.4;
 
 /// Factors of the damping of a position whose cost has fallen, and of one whose cost has grown.
 const BETTER: f64 = 0.9;
@@ -148,7 +151,8 @@ impl Window<'_> {
         let mut targets: Vec<_> = wanted.codes().iter().map(|&code| f64::from(code)).collect();
         let curvature = self.curvature(&pass.trace)?;
         let mut worth = Worth { curvature, damping: vec![DAMPING; inner.height * inner.width] };
-        let mut rate = RATE;
+        let share = f64::from(quality) / f64::from(model.max_quality().max(1));
+        let mut rate = share.clamp(RATES[0], RATES[1]);
         for _ in 0..passes {
             let gradient = self.gradient(&pass)?;
             let mut core = codes.tile(inner);
