@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 CLOSE = 0.99  # of the target: good enough
 CLOSE_ENOUGH = 0.975  # after a search, which cannot be aimed so well
-SEARCHES = 4
+SEARCHES = 6
+MAX_BYTES = 1 << 62
 WIDEST = 96  # dead zone in 1/256: shrinks a file by 10 % and more
 
 
@@ -78,6 +79,7 @@ def searched_within(
     except InvalidInputError as error:
         start, too_small = plain(0, 0), error  # a search may bring it down yet
     searched: list[Attempt] = []
+    low, high = 0, MAX_BYTES  # plain sizes that came out below the target, and above it
     for _ in range(SEARCHES if effort else 0):
         found = attempt(start.position, start.dead_zone, effort)
         size = len(found.data)
@@ -85,9 +87,18 @@ def searched_within(
             searched.append(found)
             if size >= CLOSE_ENOUGH * target_bytes or start.position == positions - 1:
                 break
+            low = max(low, len(start.data))
+        else:
+            high = min(high, len(start.data))
         aim = int(len(start.data) * CLOSE * target_bytes / size)
+        if not low < aim < high:
+            aim = (low + high) // 2
+        last = len(start.data)
         try:
             start = largest_within(plain, positions, aim)
+            while len(start.data) == last and aim < high - 1 < MAX_BYTES - 1:  # near enough to the aim, but tried
+                aim = (aim + high) // 2
+                start = largest_within(plain, positions, aim)
         except InvalidInputError:  # no plain file is so small
             break
     if too_small and not searched:

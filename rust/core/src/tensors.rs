@@ -70,7 +70,7 @@ impl<'a> Tensors<'a> {
     /// Int16 weights `(rows, columns)`, as they are or in as many bits as `bits` says for each row.
     fn wide(&mut self, name: &str, rows: usize, columns: usize) -> Result<Vec<i16>> {
         let weight = format!("{name}.weight");
-        if self.tensors.tensor(&weight).is_ok_and(|tensor| tensor.dtype() == Dtype::I16) {
+        if !self.tensors.tensor(&weight).is_ok_and(|tensor| tensor.dtype() == Dtype::U8) {
             return Ok(int16(self.take(&weight, Dtype::I16, &[rows, columns])?).collect());
         }
         let bits = self.take(&format!("{name}.bits"), Dtype::U8, &[rows])?;
