@@ -163,9 +163,8 @@ class VQVAE(nn.Module):
     def _quantize_centred(self, latents: Tensor, level: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Values of centred codes, and bits: of latents with noise, straight through the rounding.
 
-        Contexts are what one pass of the prior gives, not what they are in coding order: a model that has seen only
-        these is worse off with other codes, such as an encoder's search tries. Once it is settled, scales learn from
-        the codes as they are. Means cannot: a code would not move with them.
+        Contexts are what one pass of the prior gives: those in coding order, by `ContextPrior.settle`, trained no better.
+        Once it is settled, scales learn from the codes as they are. Means cannot: a code would not move with them.
         """
         with torch.no_grad():
             guess = self.prior(latents.round(), level)[:, :, 0]
