@@ -163,7 +163,7 @@ class VQVAE(nn.Module):
     def _quantize_centred(self, latents: Tensor, level: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Values of centred codes, and bits: of latents with noise, straight through the rounding.
 
-        Contexts are what one pass of the prior gives: those in coding order, by `ContextPrior.settle`, trained no better.
+        Contexts are what one pass of the prior gives: those in coding order, by `ContextPrior.settle`, train no better.
         Once it is settled, scales learn from the codes as they are. Means cannot: a code would not move with them.
         """
         with torch.no_grad():
