@@ -37,6 +37,12 @@ def train(
     quality: Annotated[float, typer.Option(min=0, max=100, help="The one quality of a model with labels.")] = 50.0,
     batch: Annotated[int, typer.Option(min=1, help="Images a step, over all processes.")] = 8,
     crop: Annotated[int, typer.Option(min=16, help="Side of the training crops, pixels.")] = 192,
+    rate: Annotated[
+        float, typer.Option(min=0, help="Learning rate before it falls; lower it for a model that is trained already.")
+    ] = TrainConfig.peak_rate,
+    decay: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of the steps, at the end, in which the rate falls to 0.")
+    ] = TrainConfig.decay,
     validation: Annotated[Path | None, typer.Option(help="Folder of photos to validate on.")] = None,
     checkpoint_steps: Annotated[int, typer.Option(min=1, help="Steps between checkpoints.")] = 500,
     seed: Annotated[int, typer.Option(help="Seed of weights, crops and noise.")] = 0,
@@ -74,10 +80,10 @@ def train(
         photos = [photo for source in sources for photo in _load(source)]
     held_out = load_folders([validation]) if validation else []
     found = checkpoint.latest(output)
-    config = TrainConfig(steps=steps, batch=batch, crop=crop, seed=seed)
+    config = TrainConfig(steps=steps, batch=batch, crop=crop, peak_rate=rate, decay=decay, seed=seed)
     sampler = CropSampler(photos, crop, 2 * model_config.stride, seed, classes)
     if found:
-        trainer = resume(found, device, steps=steps, batch=batch, crop=crop)
+        trainer = resume(found, device, steps=steps, batch=batch, crop=crop, peak_rate=rate, decay=decay)
         if trainer.model.config != model_config or trainer.config.seed != seed:
             raise InvalidInputError(f"{output} holds a run of another preset, seed or number of labels")
     elif start_from:

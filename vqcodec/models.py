@@ -227,7 +227,7 @@ def start_from_pca(model: VQVAE, patches: Tensor) -> None:
     if config.quantizer == "grid":
         model.analysis_gain.log_gain.copy_((UNIT_STEP / steps).log()[:, None].expand(-1, config.channels))
         model.synthesis_gain.log_gain.copy_(-model.analysis_gain.log_gain)
-        _start_scales(model.prior, sigma[None, :] / steps[:, None])
+        start_scales(model.prior, sigma[None, :] / steps[:, None])
     if model.coarse is not None:
         start_coarse(model, model.coarse)
 
@@ -258,10 +258,10 @@ def start_coarse(model: VQVAE, coarse: CoarseLevel) -> None:
     if model.config.quantizer == "grid":
         sigma = (synthesis.spread[own] ** 2 - 1.0).clamp(min=1e-4).sqrt()
         bands = torch.where(torch.arange(channels) < lowest, 1.9, 0.4)  # means keep most of the energy
-        _start_scales(coarse.prior, bands * sigma * coarse.analysis_gain.log_gain.exp())
+        start_scales(coarse.prior, bands * sigma * coarse.analysis_gain.log_gain.exp())
 
 
-def _start_scales(prior: ContextPrior, sigma: Tensor) -> None:
+def start_scales(prior: ContextPrior, sigma: Tensor) -> None:
     """Let the scales of a grid's prior begin at those of codes with deviations `sigma` (levels, channels)."""
     log2_scale = (0.55 * sigma).log2().clamp(-3.0, 8.0)
     parts = log2_scale.split(list(prior.sizes), 1)
