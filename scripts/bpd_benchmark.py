@@ -7,7 +7,8 @@ Every file is decoded again and must be the picture it was made from. Bits are t
 included, over all samples of a set; the speed is that of one thread, in megapixels a second of processor time, which
 other programs disturb least. CIFAR-10, a mosaic of its pictures, is measured as one file a picture and as one
 archive: a .vqa for vqcodec, a plain .tar for the others.
-`bpd_report.py` sets tables and a picture from the JSON. Needs the extra `bench`.
+Beside them stand bounds of models, which no file has. `bpd_report.py` sets tables and a picture from the JSON. Needs
+the extras `bench` and `train`.
 """
 
 from __future__ import annotations
@@ -25,10 +26,12 @@ from bpd_archives import cifar_test, packed, tarred
 from bpd_coders import Coder, others, ours
 from bpd_report import tables
 from rd_benchmark import Photo, load_photos, machine
+from vq_bounds import measure as vq_bound
 
 from vqcodec import weights
 
 SMALL = "tiny"  # the built-in model of pixels
+CODES = "photo"  # the model of codes whose bound stands beside the files
 
 
 def measure(coder: Coder, photos: list[Photo]) -> tuple[dict[str, Any], dict[str, bytes]]:
@@ -53,13 +56,16 @@ def measure(coder: Coder, photos: list[Photo]) -> tuple[dict[str, Any], dict[str
 
 
 def photo_results(photos: list[Photo]) -> dict[str, Any]:
-    """All coders on photos, with the bytes of every picture."""
+    """All coders on photos, with the bytes of every picture, and what codes and the pixels given them would take."""
     images = [{"name": photo.name, "sha256": photo.sha256, "shape": list(photo.pixels.shape)} for photo in photos]
     rows = {}
     for coder in (ours(), ours(preview=True), *others()):
         row, files = measure(coder, photos)
         rows[coder.label] = row | {"bytes": {name: len(data) for name, data in files.items()}}
-    return {"images": images, "coders": rows}
+    model = weights.load_networks(weights.resolve(CODES))
+    bound = sum(vq_bound(model, float(model.config.quality_levels - 1), [photo.pixels for photo in photos]))
+    bounds = {f"codes of {CODES} -q 100 and pixels given them": round(bound, 4)}
+    return {"images": images, "coders": rows, "bounds": bounds}
 
 
 def cifar_results(photos: list[Photo]) -> dict[str, Any]:

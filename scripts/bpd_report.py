@@ -38,6 +38,8 @@ def rows_of(name: str, found: dict[str, Any]) -> list[Row]:
         row |= {"archive": coder["archive"]["bits_per_dim"]} if "archive" in coder else {}
         row |= {"bound": coder["bound"]} if "bound" in coder else {}
         rows.append(row | {key: coder[key] for key in ("encode_mpixel_s", "decode_mpixel_s")})
+    bounds = found.get("bounds", {})
+    rows += [{"label": label, "bound": bound, "published": False} for label, bound in bounds.items()]
     return rows + [row | {"label": f"{row['label']}*", "published": True} for row in published(name, found["images"])]
 
 

@@ -111,19 +111,20 @@ struct Candidate {
     head: Vec<u8>,
     samples: Vec<u16>,
     size: Size,
+    /// Pixels that equal their left neighbour.
+    repeated: usize,
 }
 
 impl Candidate {
-    /// Pixels that equal their left neighbour.
-    fn repeated(&self) -> usize {
-        let pixels: Vec<_> = self.samples.chunks_exact(self.size.channels).collect();
-        pixels.windows(2).filter(|pair| pair[0] == pair[1]).count()
+    fn new(head: Vec<u8>, samples: Vec<u16>, size: Size) -> Self {
+        let repeated = repeated(&samples, size.channels);
+        Self { head, samples, size, repeated }
     }
 
     /// The tile, without and, if it looks drawn, with guesses.
     fn encode(&self, kernel: Kernel) -> Vec<Vec<u8>> {
-        let (pixels, repeated) = (self.samples.len() / self.size.channels, self.repeated());
-        let guesses: &[bool] = match repeated {
+        let pixels = self.samples.len() / self.size.channels;
+        let guesses: &[bool] = match self.repeated {
             repeated if 2 * repeated > pixels => &[true],
             repeated if DRAWN * repeated > pixels => &[false, true],
             _ => &[false],
@@ -136,6 +137,12 @@ impl Candidate {
     }
 }
 
+/// Pixels that equal their left neighbour.
+fn repeated(samples: &[u16], channels: usize) -> usize {
+    let pixels = || samples.chunks_exact(channels);
+    pixels().zip(pixels().skip(1)).filter(|(left, pixel)| left == pixel).count()
+}
+
 /// Whether only readers of version 5 of the file format know a tile's mode.
 pub fn has_coded_palette(tile: &[u8]) -> bool {
     tile.first() == Some(&CODED_PALETTE)
@@ -143,34 +150,39 @@ pub fn has_coded_palette(tile: &[u8]) -> bool {
 
 /// The ways to code a tile that are worth trying.
 fn candidates(samples: &[u16], shape: &Shape, kernel: Kernel) -> Vec<Candidate> {
+    let by_colours = (shape.channels > 1).then(|| by_colours(samples, shape, kernel)).flatten();
+    by_colours.into_iter().chain([by_samples(samples, shape)]).collect()
+}
+
+/// Pixels as places among the colours, where there are few of these, or where it looks drawn.
+fn by_colours(samples: &[u16], shape: &Shape, kernel: Kernel) -> Option<Candidate> {
     let channels = usize::from(shape.channels);
-    let mut candidates = Vec::new();
-    if channels > 1
-        && let Some((indices, colours)) = levels::palette(samples, channels)
-    {
-        let count = colours.len() / channels;
-        let head = if count <= levels::FEW_COLOURS {
-            let colours = colours.iter().flat_map(|colour| colour.to_le_bytes());
-            [PALETTE, (count - 1) as u8].into_iter().chain(colours).collect()
-        } else {
-            let coded = tile::encode(&colours, &shape.palette(count), false, kernel);
-            [&[CODED_PALETTE], &levels::write_coded_palette(count, &coded)[..]].concat()
-        };
-        let candidate = Candidate { head, samples: indices, size: shape.size(1, count - 1) };
-        if count <= levels::FEW_COLOURS || DRAWN * candidate.repeated() > shape.pixels() {
-            candidates.push(candidate);
-        }
-    }
+    let (places, colours) = levels::palette(samples, channels)?;
+    let count = colours.len() / channels;
+    let mut candidate = Candidate::new(Vec::new(), places, shape.size(1, count - 1));
+    candidate.head = if count <= levels::FEW_COLOURS {
+        let colours = colours.iter().flat_map(|colour| colour.to_le_bytes());
+        [PALETTE, (count - 1) as u8].into_iter().chain(colours).collect()
+    } else if DRAWN * candidate.repeated > shape.pixels() {
+        let coded = tile::encode(&colours, &shape.palette(count), false, kernel);
+        [&[CODED_PALETTE], &levels::write_coded_palette(count, &coded)[..]].concat()
+    } else {
+        return None;
+    };
+    Some(candidate)
+}
+
+/// Samples as they are, or as places among the values that occur, where there are few of these.
+fn by_samples(samples: &[u16], shape: &Shape) -> Candidate {
+    let channels = usize::from(shape.channels);
     let (places, levels) = levels::levels(samples);
-    let few = levels.len() <= usize::from(shape.max()) / 2 && 4 * levels.len() < samples.len();
-    candidates.push(if few {
+    if levels.len() <= usize::from(shape.max()) / 2 && 4 * levels.len() < samples.len() {
         let head = [&[LEVELS], &levels::write_levels(&levels)[..]].concat();
-        Candidate { head, samples: places, size: shape.size(channels, levels.len() - 1) }
+        Candidate::new(head, places, shape.size(channels, levels.len() - 1))
     } else {
         let size = shape.size(channels, shape.max().into());
-        Candidate { head: vec![MIXED], samples: samples.to_vec(), size }
-    });
-    candidates
+        Candidate::new(vec![MIXED], samples.to_vec(), size)
+    }
 }
 
 /// Decodes the samples of a tile. Damage is an error, or else shows in the samples.
