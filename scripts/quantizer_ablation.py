@@ -76,7 +76,7 @@ class ResidualQuantizer(nn.Module):
 
 
 def grid(config: ModelConfig, images: Tensor) -> VQVAE:
-    """Rounding, on a common grid or from the prior's means, under a prior that knows the spread of each channel only."""
+    """Rounding, on a common grid or from the prior's means; the prior begins with the spread of each channel."""
     model = VQVAE(config)
     model.load_state_dict(weights.load_networks(weights.resolve("photo")).state_dict())
     model.prior = ContextPrior(config, config.slices)

@@ -10,6 +10,8 @@ from conftest import Run
 from PIL import Image
 
 import vqcodec
+from vqcodec import checkpoint
+from vqcodec.config import TrainConfig, from_json
 
 
 @pytest.mark.parametrize("preset", ["plain", "codebook"])
@@ -31,8 +33,12 @@ def test_train_resume_export_encode(run: Run, photo: np.ndarray, tmp_path: Path,
     tune = ("train", photos, "-o", tmp_path / "tuned", "--from", model, "--batch", 2, "--crop", 64, "--steps", 1)
     ended = run(*tune, "--preset", "photo")
     assert (ended.status, ended.errors) == (1, f"vqcodec: model {model} is not of preset photo\n")
-    ended = run(*tune, "--preset", preset)
+    ended = run(*tune, "--preset", preset, "--rate", "1e-4", "--decay", 1)
     assert ended.status == 0, ended.errors
+    found = checkpoint.latest(tmp_path / "tuned")
+    assert found is not None
+    config = from_json(TrainConfig, checkpoint.load(found)[2]["train"])
+    assert (config.steps, config.peak_rate, config.decay) == (1, 1e-4, 1.0)
     encoded, decoded = tmp_path / "a.vqc", tmp_path / "b.png"
     ended = run("encode", photos / "a.png", "--model", model, "-o", encoded)
     assert ended.status == 0, ended.errors

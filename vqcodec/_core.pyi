@@ -254,6 +254,12 @@ def read_exact_batch(
 ) -> list[tuple[tuple[bytearray, tuple[int, int, int]], int]]:
     """Return what `read_exact` does for each of many files, which share the threads."""
 
+def lessons(pixels: np.ndarray) -> list[np.ndarray]:
+    """What a learned expert is trained by: int16 (H * W, inputs + 1) for green, red, blue of (H, W, 3) uint8 pixels.
+
+    In raster order the inputs of its network at each pixel and, last, what the blend missed, in 1/16.
+    """
+
 def read_metadata(data: bytes, max_pixels: int = 178_956_970) -> bytes | None:
     """The metadata chunk of a file, None without one; the whole file is checked first."""
 

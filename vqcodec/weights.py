@@ -154,7 +154,7 @@ def _load_version(path: Path, size: int, _modified: int) -> ModelInfo:
     try:
         data = _read(path)
         config = json.loads(_core.model_config(data))
-        of_pixels = "pixels" in config["runtime"]
+        of_pixels = any(kind in config["runtime"] for kind in ("pixels", "expert"))
         runtime = (_core.PixelModel if of_pixels else _core.Model)(data)
         name, description = str(config["name"]), str(config["description"])
         levels, stride = (1 if of_pixels else int(config["runtime"][key]) for key in ("quality_levels", "stride"))

@@ -9,17 +9,22 @@ use crate::limits::Limits;
 pub const MAGIC: [u8; 4] = *b"VQC\x1a";
 
 /// The newest format version: every version from 1 is read.
-pub const VERSION: u8 = 5;
+pub const VERSION: u8 = 6;
 
 /// The version of files of codes alone, which the parts of version 3 are not in.
 pub const CODES_VERSION: u8 = 2;
 
-/// The version of files of exact samples, unless they need a model of pixels or have tiles with coded palettes,
-/// which versions 4 and 5 brought.
+/// The version of files of exact samples, unless they have tiles that a later one brought.
 pub const EXACT_VERSION: u8 = 3;
 
-/// The version of files that need a model of pixels, unless they have tiles with coded palettes.
+/// The version that brought tiles coded by a model of pixels.
 pub const PIXELS_VERSION: u8 = 4;
+
+/// The version that brought tiles with coded palettes.
+pub const COLOURS_VERSION: u8 = 5;
+
+/// The version that brought tiles coded with the help of a learned expert.
+pub const LEARNED_VERSION: u8 = 6;
 
 /// What a file names that needs no model.
 pub const NO_MODEL: ModelId = ModelId([0; 8]);

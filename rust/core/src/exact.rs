@@ -3,11 +3,12 @@
 use crate::checksum::crc32;
 use crate::codes::{CodeGrid, Tile};
 use crate::container::{
-    self, EXACT_VERSION, Exact, Header, NO_MODEL, PIXELS_VERSION, Parts, VERSION,
+    self, COLOURS_VERSION, EXACT_VERSION, Exact, Header, LEARNED_VERSION, NO_MODEL, PIXELS_VERSION,
+    Parts,
 };
 use crate::error::{Error, Result};
 use crate::limits::Limits;
-use crate::lossless::{Shape, decode_tile, encode_tile, has_coded_palette};
+use crate::lossless::{Shape, decode_tile, encode_tile, has_coded_palette, is_learned};
 use crate::model::Model;
 use crate::pixels::{self, PixelModel};
 use crate::stream::{self, check_id};
@@ -63,14 +64,14 @@ pub fn write_file(
     picture.check()?;
     let &Samples { width, height, channels, bits, .. } = picture;
     let exact = Exact { channels, bits, tile_log2: TILE_LOG2, checksum: picture.checksum() };
-    let (version, model, quality, levels) = match aid {
-        Aid::None => (EXACT_VERSION, NO_MODEL, 0, vec![]),
+    let (model, quality, levels) = match aid {
+        Aid::None => (NO_MODEL, 0, vec![]),
         Aid::Preview(Preview { model, quality, .. }) => {
-            (EXACT_VERSION, model.id, quality, stream::levels(model).collect())
+            (model.id, quality, stream::levels(model).collect())
         }
-        Aid::Pixels(model) => (PIXELS_VERSION, model.id, 0, vec![]),
+        Aid::Pixels(model) => (model.id, 0, vec![]),
     };
-    let (gray, exact) = (channels <= 2, Some(exact));
+    let (version, gray, exact) = (EXACT_VERSION, channels <= 2, Some(exact));
     let mut header = Header { version, gray, model, quality, width, height, levels, exact };
     let payloads = match aid {
         Aid::Preview(Preview { model, codes, .. }) => {
@@ -86,12 +87,11 @@ pub fn write_file(
             _ => encode_tile(&samples, &shape),
         }
     })?;
-    if header.needs_pixel_model() && !tiles.iter().any(|tile| pixels::is_network(tile)) {
-        (header.version, header.model) = (EXACT_VERSION, NO_MODEL);
+    let uses_model = |tile: &Vec<u8>| pixels::is_network(tile) || is_learned(tile);
+    if header.needs_pixel_model() && !tiles.iter().any(uses_model) {
+        header.model = NO_MODEL;
     }
-    if tiles.iter().any(|tile| has_coded_palette(tile)) {
-        header.version = VERSION;
-    }
+    header.version = tiles.iter().map(|tile| version_of(tile)).max().unwrap_or(EXACT_VERSION);
     container::write(&header, Parts { payloads: &payloads, alpha: None, metadata, exact: &tiles })
 }
 
@@ -193,6 +193,16 @@ impl Samples {
             let start = (y * width + tile.x) * channels;
             start..start + tile.width * channels
         })
+    }
+}
+
+/// The version of the format that brought a tile's mode.
+fn version_of(tile: &[u8]) -> u8 {
+    match tile {
+        _ if is_learned(tile) => LEARNED_VERSION,
+        _ if has_coded_palette(tile) => COLOURS_VERSION,
+        _ if pixels::is_network(tile) => PIXELS_VERSION,
+        _ => EXACT_VERSION,
     }
 }
 

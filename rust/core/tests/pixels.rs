@@ -396,9 +396,9 @@ fn bad_configs() {
         (json!({"pixels": {"hidden": 12}}), "mixture"),
         (json!({"pixels": {"hidden": -1, "mixture": 3}}), "not understood"),
         (json!({"pixels": {"hidden": 12, "mixture": 3, "depth": 3}}), "unknown field"),
-        (json!({"pixels": {"hidden": 12, "mixture": 3}, "stride": 1}), "unknown field"),
+        (json!({"pixels": {"hidden": 12, "mixture": 3}, "stride": 1}), "not understood"),
         (json!({"pixels": {"hidden": 12, "mixture": 2}}), "not I8 [6, 12]"),
-        (json!({}), "pixels"),
+        (json!({}), "not understood"),
     ] {
         let mut parts = SMALL.parts();
         parts.edit(|config| config["runtime"] = change);

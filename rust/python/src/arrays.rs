@@ -85,12 +85,12 @@ pub fn to_pixels(
     Ok(array.map_err(|error| invalid_input(error.to_string()))?.into_pyarray(py))
 }
 
-/// Rows of `columns` numbers as an int32 array of shape `(rows, columns)`.
-pub fn to_rows(
+/// Rows of `columns` numbers as an array of shape `(rows, columns)`.
+pub fn to_rows<T: Element>(
     py: Python<'_>,
     columns: usize,
-    numbers: Vec<i32>,
-) -> PyResult<Bound<'_, PyArray2<i32>>> {
+    numbers: Vec<T>,
+) -> PyResult<Bound<'_, PyArray2<T>>> {
     let rows = numbers.len().checked_div(columns).unwrap_or(0);
     let array = Array2::from_shape_vec([rows, columns], numbers);
     Ok(array.map_err(|error| invalid_input(error.to_string()))?.into_pyarray(py))

@@ -1,13 +1,14 @@
 //! Exact samples to files and back.
 
-use numpy::{PyArrayDescrMethods, PyUntypedArray, PyUntypedArrayMethods};
+use numpy::{PyArray2, PyArrayDescrMethods, PyUntypedArray, PyUntypedArrayMethods};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyByteArray, PyBytes};
 use vqcodec_core::Limits;
 use vqcodec_core::exact::{self, Aid, Preview, Samples};
+use vqcodec_core::lossless::{self, Shape};
 
-use crate::arrays::{code_grids, copy};
+use crate::arrays::{code_grids, copy, from_pixels, to_rows};
 use crate::errors::{invalid_input, to_python};
 use crate::header::part_of;
 use crate::model::{Model, PixelModel, thread_count};
@@ -89,6 +90,20 @@ pub fn read_metadata<'py>(
     max_pixels: u64,
 ) -> PyResult<Option<&'py [u8]>> {
     part_of(py, data, max_pixels, |container| container.metadata)
+}
+
+/// See `_core.pyi`.
+#[pyfunction]
+pub fn lessons<'py>(
+    py: Python<'py>,
+    pixels: &Bound<'py, PyAny>,
+) -> PyResult<Vec<Bound<'py, PyArray2<i16>>>> {
+    let ([height, width], pixels) = from_pixels(pixels)?;
+    let shape = Shape { width: width as u32, height: height as u32, channels: 3, bits: 8 };
+    let samples: Vec<_> = pixels.into_iter().map(u16::from).collect();
+    let found = py.detach(|| lossless::lessons(&samples, &shape)).map_err(to_python)?;
+    let rows = |numbers: Vec<i16>| to_rows(py, numbers.len() / (height * width), numbers);
+    found.into_iter().map(rows).collect()
 }
 
 /// The samples of an uint8 or uint16 array of shape `(height, width, channels)`.

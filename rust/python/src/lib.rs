@@ -25,7 +25,7 @@ mod _core {
     #[pymodule_export]
     use super::batch::{decode_batch, read_batch};
     #[pymodule_export]
-    use super::exact::{read_exact, read_exact_batch, read_metadata, write_exact};
+    use super::exact::{lessons, read_exact, read_exact_batch, read_metadata, write_exact};
     #[pymodule_export]
     use super::header::{Header, read_alpha, read_header, verify_checksums};
     #[pymodule_export]

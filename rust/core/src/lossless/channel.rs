@@ -7,10 +7,11 @@ use super::experts::{EXPERTS, Each, Experts, FRACTION_BITS};
 use super::guess::Guesses;
 use super::history::History;
 use super::instructions::Instructions;
+use super::learned::LearnedExpert;
 use super::mixer::Mixer;
 use super::planes::Plane;
 use super::predictors::{IMPORTANCE_BITS, Predictors};
-use super::tables::octaves;
+use super::tables::{OCTAVES, octaves};
 use super::walk::{MIXER_SIZES, Walk};
 
 /// Bits of the fraction of a bias beyond those of a prediction.
@@ -30,6 +31,9 @@ const COUNTER_WEIGHT: i32 = 2000;
 /// Experts whose scales come from the second table.
 const SECOND_SCALE: [bool; EXPERTS] = [false, false, false, false, true, false, true, true];
 
+/// The expert whose place a learned one takes.
+const LEARNED: usize = 3;
+
 /// A channel that is coded: its samples and, in 1/16, what its predictions missed.
 pub struct Channel {
     /// The samples.
@@ -45,8 +49,8 @@ struct Errors {
     count: i64,
 }
 
-/// Adaptive state of one channel.
-pub struct Model {
+/// Adaptive state of one channel, and what was learned before.
+pub struct Model<'a> {
     max: i32,
     shift: u32,
     predictors: Predictors,
@@ -56,12 +60,19 @@ pub struct Model {
     counters: Counters,
     mixer: Mixer,
     guesses: Option<Guesses>,
+    /// The learned expert, if there is one.
+    pub learned: Option<LearnedExpert<'a>>,
 }
 
-impl Model {
+impl<'a> Model<'a> {
     /// A model of samples of 0 to `max` in rows of `width`, with so many channels before it, which
-    /// guesses or does not.
-    pub fn new(width: usize, max: i32, earlier: usize, guesses: bool) -> Self {
+    /// guesses or does not, with or without a learned expert.
+    pub fn new(
+        (width, max): (usize, i32),
+        earlier: usize,
+        guesses: bool,
+        learned: Option<LearnedExpert<'a>>,
+    ) -> Self {
         let shift = (max.ilog2() + 1).saturating_sub(8);
         let start = [[EXPERT_WEIGHT; EXPERTS], [COUNTER_WEIGHT; EXPERTS]];
         let errors = Errors { means: [1 << (ERROR_BITS + 2 + shift); EXPERTS], count: 0 };
@@ -75,6 +86,7 @@ impl Model {
             counters: Counters::new(),
             mixer: Mixer::new(MIXER_SIZES, start),
             guesses: guesses.then(Guesses::new),
+            learned,
         }
     }
 
@@ -147,16 +159,22 @@ impl Model {
         let corrected = within(blend + (bias[0] + bias[1]) / 2);
         let [slow, local, fast, signs, median, ..] = predictions;
         let both = [within(blend + bias[0]), within(blend + bias[1])];
-        let experts = [slow, local, fast, signs, median, both[0], both[1], corrected];
+        let mut experts = [slow, local, fast, signs, median, both[0], both[1], corrected];
 
         let scales = situation.scales();
         let [first, second] = scales.map(|scale| &self.errors[scale].means);
         let mut errors = [0; EXPERTS];
         for (i, error) in errors.iter_mut().enumerate() {
             let mean = if SECOND_SCALE[i] { second[i] } else { first[i] };
-            *error = mean >> (ERROR_BITS - EXPERT_ERROR_BITS);
+            *error = octaves((mean >> (ERROR_BITS - EXPERT_ERROR_BITS)) as u32) as i32;
+            *error = (*error).min(OCTAVES as i32 - 1);
         }
-        let step = (octaves(errors[EXPERTS - 1] as u32) as i32 / 16 - 9).max(0);
+        if let Some(learned) = &mut self.learned {
+            let seen = ([slow, local, fast, signs, median], corrected);
+            let (prediction, error) = learned.predict(own, earlier, index, seen);
+            (experts[LEARNED], errors[LEARNED]) = (within(prediction), error);
+        }
+        let step = (errors[EXPERTS - 1] / 16 - 9).max(0);
         let center = ((corrected >> FRACTION_BITS) + 1).min(self.max);
         let boundary = (center << FRACTION_BITS) - (1 << (FRACTION_BITS - 1));
         let relative = situation.relative(&around, &predictions, blend);

@@ -10,7 +10,7 @@
 //! log-odds of being `d` farther is `softplus(-z) - growth(d)`; given that it is between `z` and
 //! `z + 2 d`, that of the upper half is `d + softplus(z) - softplus(z + 2 d)`.
 
-use super::tables::{MAX_LOGIT, OCTAVES, SCALES, octaves, softplus, step_growth};
+use super::tables::{MAX_LOGIT, SCALES, softplus, step_growth};
 
 /// Distributions that are mixed.
 pub const EXPERTS: usize = 8;
@@ -40,8 +40,8 @@ pub struct Bound {
 }
 
 impl Experts {
-    /// Logistic distributions around `predictions` with mean errors in 1/256 of a sample value;
-    /// `boundary` is a prediction, too.
+    /// Logistic distributions around `predictions`, with the [`octaves`](super::tables::octaves) of mean errors in 1/256
+    /// of a sample value, below [`OCTAVES`](super::tables::OCTAVES); `boundary` is a prediction, too.
     #[inline(always)]
     pub fn new(predictions: &Each, errors: &Each, boundary: i32) -> Self {
         let mut experts = Self {
@@ -51,10 +51,9 @@ impl Experts {
             start: [0; EXPERTS],
         };
         for i in 0..EXPERTS {
-            let error = octaves(errors[i] as u32).min(OCTAVES as u32 - 1);
-            let scale = SCALES[error as usize];
+            let scale = SCALES[errors[i] as usize];
             let distance = (boundary - predictions[i]).clamp(-MAX_DISTANCE, MAX_DISTANCE);
-            experts.errors[i] = error as i32;
+            experts.errors[i] = errors[i];
             experts.reciprocals[i] = scale.reciprocal;
             experts.shifts[i] = scale.shift;
             experts.start[i] = (distance * scale.reciprocal) >> scale.shift;

@@ -8,6 +8,7 @@ mod experts;
 mod guess;
 mod history;
 mod instructions;
+mod learned;
 mod least_squares;
 mod levels;
 mod mixer;
@@ -20,7 +21,8 @@ mod walk;
 
 use crate::error::{Error, Result};
 use crate::kernels::Kernel;
-use tile::Size;
+pub use learned::Learned;
+use tile::{Means, Size};
 
 /// Size and kind of a tile's samples, which lie `(height, width, channels)` in raster order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,12 +42,13 @@ pub const MAX_PIXELS: u64 = 1 << 24;
 
 /// First byte of a tile: samples as they are, coded, coded as places among the values that occur,
 /// or pixels coded as places among the colours that occur, of which there are few or, since version 5
-/// of the file format, many.
+/// of the file format, many; since version 6 samples coded with the help of a learned expert.
 const RAW: u8 = 0;
 const MIXED: u8 = 1;
 const LEVELS: u8 = 2;
 const PALETTE: u8 = 3;
 const CODED_PALETTE: u8 = 5; // 4 is a model of pixels
+const LEARNED: u8 = 6;
 
 /// A picture is taken for a drawing, at least on trial, where one pixel in so many equals its left
 /// neighbour.
@@ -92,15 +95,43 @@ impl Shape {
 
 /// Encodes the samples of a tile, each below `2^bits`.
 pub fn encode_tile(samples: &[u16], shape: &Shape) -> Result<Vec<u8>> {
+    encode_by(samples, shape, Kernel::select()?.into())
+}
+
+/// The same with the help of an expert, where the tile looks like a photo that it knows what to make of.
+pub fn encode_tile_learned(
+    samples: &[u16],
+    shape: &Shape,
+    (learned, kernel): (&Learned, Kernel),
+) -> Result<Vec<u8>> {
+    encode_by(samples, shape, Means { kernel, learned: Some(learned) })
+}
+
+/// What the networks of a learned expert are trained by: for green, red and blue of a tile of 8-bit
+/// colours, for each pixel in raster order, the inputs and then what the blend missed, in 1/16.
+pub fn lessons(samples: &[u16], shape: &Shape) -> Result<Vec<Vec<i16>>> {
+    let size = shape.size(shape.channels.into(), shape.max().into());
+    check(samples, shape)?;
+    if !learned::suits(&size) {
+        return Err(Error::InvalidInput("a learned expert knows 8-bit colours only".into()));
+    }
+    Ok(tile::lessons(samples, &size, Kernel::select()?))
+}
+
+fn check(samples: &[u16], shape: &Shape) -> Result<()> {
     shape.check()?;
     if samples.len() != shape.samples() || samples.iter().any(|&sample| sample > shape.max()) {
         return Err(Error::InvalidInput(format!("these samples are not those of {shape:?}")));
     }
-    let kernel = Kernel::select()?;
+    Ok(())
+}
+
+fn encode_by(samples: &[u16], shape: &Shape, means: Means) -> Result<Vec<u8>> {
+    check(samples, shape)?;
     let plain = [&[RAW], &raw::encode(samples, shape)[..]].concat();
-    let smallest = candidates(samples, shape, kernel)
+    let smallest = candidates(samples, shape, means.kernel)
         .into_iter()
-        .flat_map(|candidate| candidate.encode(kernel))
+        .flat_map(|candidate| candidate.encode(means))
         .min_by_key(Vec::len);
     Ok(smallest.filter(|tile| tile.len() < plain.len()).unwrap_or(plain))
 }
@@ -121,16 +152,21 @@ impl Candidate {
         Self { head, samples, size, repeated }
     }
 
-    /// The tile, without and, if it looks drawn, with guesses.
-    fn encode(&self, kernel: Kernel) -> Vec<Vec<u8>> {
+    /// The tile, without and, if it looks drawn, with guesses; by the learned expert where it can be.
+    fn encode(mut self, means: Means) -> Vec<Vec<u8>> {
         let pixels = self.samples.len() / self.size.channels;
         let guesses: &[bool] = match self.repeated {
             repeated if 2 * repeated > pixels => &[true],
             repeated if DRAWN * repeated > pixels => &[false, true],
             _ => &[false],
         };
+        let suits = self.head == [MIXED] && guesses == [false] && learned::suits(&self.size);
+        let learned = means.learned.filter(|_| suits);
+        if learned.is_some() {
+            self.head = vec![LEARNED];
+        }
         let encode = |&guesses: &bool| {
-            let body = tile::encode(&self.samples, &self.size, guesses, kernel);
+            let body = tile::encode(&self.samples, &self.size, guesses, Means { learned, ..means });
             [&self.head[..], &body].concat()
         };
         guesses.iter().map(encode).collect()
@@ -146,6 +182,11 @@ fn repeated(samples: &[u16], channels: usize) -> usize {
 /// Whether only readers of version 5 of the file format know a tile's mode.
 pub fn has_coded_palette(tile: &[u8]) -> bool {
     tile.first() == Some(&CODED_PALETTE)
+}
+
+/// Whether a tile needs the learned expert, and readers of version 6 of the file format.
+pub fn is_learned(tile: &[u8]) -> bool {
+    tile.first() == Some(&LEARNED)
 }
 
 /// The ways to code a tile that are worth trying.
@@ -164,7 +205,7 @@ fn by_colours(samples: &[u16], shape: &Shape, kernel: Kernel) -> Option<Candidat
         let colours = colours.iter().flat_map(|colour| colour.to_le_bytes());
         [PALETTE, (count - 1) as u8].into_iter().chain(colours).collect()
     } else if DRAWN * candidate.repeated > shape.pixels() {
-        let coded = tile::encode(&colours, &shape.palette(count), false, kernel);
+        let coded = tile::encode(&colours, &shape.palette(count), false, kernel.into());
         [&[CODED_PALETTE], &levels::write_coded_palette(count, &coded)[..]].concat()
     } else {
         return None;
@@ -187,40 +228,58 @@ fn by_samples(samples: &[u16], shape: &Shape) -> Candidate {
 
 /// Decodes the samples of a tile. Damage is an error, or else shows in the samples.
 pub fn decode_tile(bytes: &[u8], shape: &Shape) -> Result<Vec<u16>> {
+    decode_by(bytes, shape, Kernel::select()?.into())
+}
+
+/// Mirror of [`encode_tile_learned`].
+pub fn decode_tile_learned(
+    bytes: &[u8],
+    shape: &Shape,
+    (learned, kernel): (&Learned, Kernel),
+) -> Result<Vec<u16>> {
+    decode_by(bytes, shape, Means { kernel, learned: Some(learned) })
+}
+
+fn decode_by(bytes: &[u8], shape: &Shape, means: Means) -> Result<Vec<u16>> {
     shape.check()?;
     let channels = usize::from(shape.channels);
+    let plain = Means::from(means.kernel);
     let (&mode, mut bytes) =
         bytes.split_first().ok_or(Error::Truncated { what: "lossless tile" })?;
     match mode {
         RAW => raw::decode(bytes, shape),
-        MIXED => {
-            let size = shape.size(channels, shape.max().into());
-            tile::decode(bytes, &size, Kernel::select()?)
-        }
+        MIXED => tile::decode(bytes, &shape.size(channels, shape.max().into()), plain),
         LEVELS => {
             let levels = levels::read_levels(&mut bytes, shape.max())?;
             let size = shape.size(channels, levels.len() - 1);
-            let places = tile::decode(bytes, &size, Kernel::select()?)?;
+            let places = tile::decode(bytes, &size, plain)?;
             places.into_iter().map(|place| levels::entry(&levels, place)).collect()
         }
         PALETTE => {
             let colours = levels::read_palette(&mut bytes, channels, shape.max())?;
-            decode_places(bytes, shape, &colours)
+            decode_places(bytes, shape, &colours, plain)
         }
         CODED_PALETTE => {
             let (count, coded) = levels::read_coded_palette(&mut bytes)?;
-            let colours = tile::decode(coded, &shape.palette(count), Kernel::select()?)?;
-            decode_places(bytes, shape, &colours)
+            let colours = tile::decode(coded, &shape.palette(count), plain)?;
+            decode_places(bytes, shape, &colours, plain)
+        }
+        LEARNED => {
+            let size = shape.size(channels, shape.max().into());
+            if means.learned.is_none() || !learned::suits(&size) {
+                return Err(Error::Corrupted { what: "a tile needs an expert that is not there" });
+            }
+            tile::decode(bytes, &size, means)
         }
         _ => Err(Error::Corrupted { what: "unknown mode of a lossless tile" }),
     }
 }
 
 /// Decodes pixels as places among colours.
-fn decode_places(bytes: &[u8], shape: &Shape, colours: &[u16]) -> Result<Vec<u16>> {
+fn decode_places(bytes: &[u8], shape: &Shape, colours: &[u16], means: Means) -> Result<Vec<u16>> {
     let channels = usize::from(shape.channels);
     let size = shape.size(1, colours.len() / channels - 1);
-    let indices = tile::decode(bytes, &size, Kernel::select()?)?;
+    let indices = tile::decode(bytes, &size, means)?;
     let mut samples = Vec::with_capacity(shape.samples());
     for index in indices {
         for channel in 0..channels as u16 {
@@ -241,11 +300,11 @@ mod tests {
         let samples: Vec<_> = (0..33 * 21 * 3).map(sample).collect();
         for guesses in [false, true] {
             let tiles: Vec<_> = Kernel::available()
-                .map(|kernel| tile::encode(&samples, &size, guesses, kernel))
+                .map(|kernel| tile::encode(&samples, &size, guesses, kernel.into()))
                 .collect();
             assert!(tiles.iter().all(|tile| *tile == tiles[0]));
             for kernel in Kernel::available() {
-                assert_eq!(tile::decode(&tiles[0], &size, kernel).unwrap(), samples);
+                assert_eq!(tile::decode(&tiles[0], &size, kernel.into()).unwrap(), samples);
             }
         }
     }

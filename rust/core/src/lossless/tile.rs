@@ -4,6 +4,7 @@ use super::binary::{Coder, Decoder, Encoder};
 use super::channel::{Channel, Model};
 use super::contexts::Earlier;
 use super::instructions;
+use super::learned::{Learned, LearnedExpert};
 use super::planes::Plane;
 use crate::error::{Error, Result};
 use crate::kernels::Kernel;
@@ -19,6 +20,21 @@ pub struct Size {
     pub channels: usize,
     /// Largest sample, 1 or more.
     pub max: u16,
+}
+
+/// What samples are coded with.
+#[derive(Clone, Copy)]
+pub struct Means<'a> {
+    /// The instructions, which change no byte.
+    pub kernel: Kernel,
+    /// An expert that was learned.
+    pub learned: Option<&'a Learned>,
+}
+
+impl From<Kernel> for Means<'_> {
+    fn from(kernel: Kernel) -> Self {
+        Self { kernel, learned: None }
+    }
 }
 
 impl Size {
@@ -60,10 +76,12 @@ impl Earlier {
         size: &Size,
         own: &mut Channel,
         guesses: bool,
-        kernel: Kernel,
+        Means { kernel, learned }: Means,
         coder: &mut impl Coder,
     ) {
-        let mut model = Model::new(size.width, size.max.into(), self.samples.len(), guesses);
+        let earlier = self.samples.len();
+        let learned = learned.map(|learned| learned.expert(earlier, kernel));
+        let mut model = Model::new((size.width, size.max.into()), earlier, guesses, learned);
         instructions::code(kernel, &mut model, own, self, coder);
     }
 
@@ -74,7 +92,7 @@ impl Earlier {
 }
 
 /// Encodes all channels, each stream with its length before it, save one in the last channel.
-pub fn encode(samples: &[u16], size: &Size, guesses: bool, kernel: Kernel) -> Vec<u8> {
+pub fn encode(samples: &[u16], size: &Size, guesses: bool, means: Means) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut earlier = Earlier::default();
     let order = size.order();
@@ -90,7 +108,7 @@ pub fn encode(samples: &[u16], size: &Size, guesses: bool, kernel: Kernel) -> Ve
             let mut own = size.unknown();
             own.samples.fill(values().copied());
             let mut coder = Encoder::new();
-            earlier.code(size, &mut own, guesses, kernel, &mut coder);
+            earlier.code(size, &mut own, guesses, means, &mut coder);
             let stream = coder.finish();
             bytes.push(if guesses { GUESSED } else { STREAM });
             if place + 1 < order.len() {
@@ -103,8 +121,26 @@ pub fn encode(samples: &[u16], size: &Size, guesses: bool, kernel: Kernel) -> Ve
     bytes
 }
 
+/// What a learned expert would see of each channel, in the order of coding, and what it should say:
+/// [`LearnedExpert::seen`].
+pub fn lessons(samples: &[u16], size: &Size, kernel: Kernel) -> Vec<Vec<i16>> {
+    let mut earlier = Earlier::default();
+    let mut lessons = Vec::new();
+    for &channel in size.order() {
+        let mut own = size.unknown();
+        own.samples.fill(samples[channel..].iter().step_by(size.channels).copied());
+        let pupil = LearnedExpert::pupil(earlier.samples.len());
+        let shape = (size.width, size.max.into());
+        let mut model = Model::new(shape, earlier.samples.len(), false, Some(pupil));
+        instructions::code(kernel, &mut model, &mut own, &earlier, &mut Encoder::new());
+        lessons.extend(model.learned.map(LearnedExpert::seen));
+        earlier.push(own);
+    }
+    lessons
+}
+
 /// Decodes what [`encode`] returns.
-pub fn decode(mut bytes: &[u8], size: &Size, kernel: Kernel) -> Result<Vec<u16>> {
+pub fn decode(mut bytes: &[u8], size: &Size, means: Means) -> Result<Vec<u16>> {
     let mut samples = vec![0; size.samples()];
     let mut earlier = Earlier::default();
     let order = size.order();
@@ -116,7 +152,7 @@ pub fn decode(mut bytes: &[u8], size: &Size, kernel: Kernel) -> Result<Vec<u16>>
                 let stream = take_stream(&mut bytes, last)?;
                 let mut own = size.unknown();
                 let guesses = kind == GUESSED;
-                earlier.code(size, &mut own, guesses, kernel, &mut Decoder::new(stream));
+                earlier.code(size, &mut own, guesses, means, &mut Decoder::new(stream));
                 let values = samples[channel..].iter_mut().step_by(order.len());
                 values.zip(own.samples.values()).for_each(|(value, sample)| *value = sample);
                 earlier.push(own);

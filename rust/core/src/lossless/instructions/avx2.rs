@@ -19,7 +19,7 @@ pub fn supported() -> bool {
 }
 
 #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt")]
-pub fn code(model: &mut Model, own: &mut Channel, earlier: &Earlier, coder: &mut impl Coder) {
+pub fn code(model: &mut Model<'_>, own: &mut Channel, earlier: &Earlier, coder: &mut impl Coder) {
     model.code::<Avx2>(own, earlier, coder);
 }
 

@@ -20,7 +20,7 @@ pub fn supported() -> bool {
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512cd,avx512vnni,bmi1,bmi2,lzcnt")]
-pub fn code(model: &mut Model, own: &mut Channel, earlier: &Earlier, coder: &mut impl Coder) {
+pub fn code(model: &mut Model<'_>, own: &mut Channel, earlier: &Earlier, coder: &mut impl Coder) {
     model.code::<Avx512>(own, earlier, coder);
 }
 

@@ -97,7 +97,7 @@ impl Instructions for Scalar {}
 /// Codes a channel with the instructions that a kernel's name stands for.
 pub fn code(
     kernel: Kernel,
-    model: &mut Model,
+    model: &mut Model<'_>,
     own: &mut Channel,
     earlier: &Earlier,
     coder: &mut impl Coder,

@@ -1,0 +1,195 @@
+//! An expert learned from photos: for each colour an exact network that tells what the blend of the
+//! other predictions misses, and how far off it is itself.
+//!
+//! It sees what the other experts see and what they say, all relative to the blend: their state adapts to the
+//! picture, its weights know what pictures are like. [`FORMAT.md`](super) has its inputs.
+
+use super::channel::Channel;
+use super::contexts::Earlier;
+use super::experts::FRACTION_BITS;
+use super::tables::OCTAVES;
+use super::tile::Size;
+use crate::error::Result;
+use crate::kernels::Kernel;
+use crate::network::{Layer, MAX_ACTIVATION, activate};
+
+/// Networks: for the first channel, and for those with one and two channels before them.
+const COLOURS: usize = 3;
+
+/// Bits of the samples that the networks know.
+const BITS: u8 = 8;
+
+/// Predictions that the networks see besides the blend.
+pub const SEEN: usize = 5;
+
+/// Largest magnitude of an input: what samples of [`BITS`] differ by, in units of predictions.
+const MAX_INPUT: i32 = (255 << FRACTION_BITS) + 15;
+
+/// Columns to the left, and those above on both sides, and rows above, of the own channel that are seen.
+const REACH: usize = 3;
+
+/// The same of earlier channels, on all sides.
+const REACH_EARLIER: usize = 2;
+
+/// Inputs from the own channel, and from each earlier one.
+const OWN: usize = REACH * (2 * REACH + 1) + REACH + SEEN + 6;
+const EARLIER: usize = (2 * REACH_EARLIER + 1) * (2 * REACH_EARLIER + 1) + 5;
+
+/// Whether the networks know what to make of such samples.
+pub fn suits(size: &Size) -> bool {
+    size.channels == COLOURS && size.max == u16::MAX >> (16 - BITS)
+}
+
+/// The layers of a colour, and their biases.
+type Network = [(Layer, Vec<i32>); 4];
+
+/// Networks of all colours.
+#[derive(Debug, Clone)]
+pub struct Learned {
+    networks: [Network; COLOURS],
+}
+
+impl Learned {
+    /// Takes the layers of `hidden` units from where `layer` finds them, by their colour, name,
+    /// `(inputs, largest input)` and number of outputs.
+    pub fn new(
+        hidden: usize,
+        mut layer: impl FnMut(usize, &str, (usize, i32), usize) -> Result<Layer>,
+    ) -> Result<Self> {
+        let mut network = |colour| {
+            let inner = (hidden, MAX_ACTIVATION);
+            let layers = [
+                layer(colour, "context", (OWN + colour * EARLIER, MAX_INPUT), hidden)?,
+                layer(colour, "hidden1", inner, hidden)?,
+                layer(colour, "hidden2", inner, hidden)?,
+                layer(colour, "head", inner, 2)?,
+            ];
+            Ok(layers.map(|layer| {
+                let biases = layer.biases_at(0);
+                (layer, biases)
+            }))
+        };
+        Ok(Self { networks: [network(0)?, network(1)?, network(2)?] })
+    }
+
+    /// The expert for a channel with so many channels before it.
+    pub fn expert(&self, earlier: usize, kernel: Kernel) -> LearnedExpert<'_> {
+        let network = &self.networks[earlier];
+        let inputs = vec![0; network[0].0.stride()];
+        let (activations, outputs, seen) = (Vec::new(), Vec::new(), None);
+        LearnedExpert { network: Some((network, kernel)), inputs, activations, outputs, seen }
+    }
+}
+
+/// A network, and what its layers write into.
+pub struct LearnedExpert<'a> {
+    network: Option<(&'a Network, Kernel)>,
+    inputs: Vec<i16>,
+    activations: Vec<i16>,
+    outputs: Vec<i32>,
+    seen: Option<Vec<i16>>,
+}
+
+impl LearnedExpert<'static> {
+    /// One that only takes down what a network would see, and what it should have said.
+    pub fn pupil(earlier: usize) -> Self {
+        let inputs = vec![0; OWN + earlier * EARLIER];
+        let (activations, outputs) = (Vec::new(), Vec::new());
+        Self { network: None, inputs, activations, outputs, seen: Some(Vec::new()) }
+    }
+
+    /// For each sample, in raster order, the inputs and then what the blend missed.
+    pub fn seen(self) -> Vec<i16> {
+        self.seen.unwrap_or_default()
+    }
+}
+
+impl LearnedExpert<'_> {
+    /// What the sample at `index` is predicted to be, and the [`octaves`](super::tables::octaves) of the
+    /// mean error, given what was predicted and the corrected `blend` of it.
+    pub fn predict(
+        &mut self,
+        own: &Channel,
+        earlier: &Earlier,
+        index: usize,
+        (seen, blend): ([i32; SEEN], i32),
+    ) -> (i32, i32) {
+        let mut inputs = Inputs(self.inputs.iter_mut());
+        inputs.own(own, index, seen, blend);
+        for (samples, residuals) in earlier.samples.iter().zip(&earlier.residuals) {
+            inputs.earlier(samples.all(), residuals.all(), samples.stride(), index);
+        }
+        if let Some(seen) = &mut self.seen {
+            let missed = (own.samples.all()[index] << FRACTION_BITS) - blend;
+            seen.extend(self.inputs.iter().copied().chain([missed as i16]));
+        }
+        let [offset, class] = self.outputs();
+        (blend.saturating_add(offset), class.clamp(0, OCTAVES as i32 - 1))
+    }
+
+    /// What the network makes of its inputs.
+    fn outputs(&mut self) -> [i32; 2] {
+        let Some((network, kernel)) = self.network else { return [0; 2] };
+        for (number, (layer, biases)) in network.iter().enumerate() {
+            let inputs = match number.checked_sub(1) {
+                None => &self.inputs,
+                Some(before) => {
+                    self.activations.resize(layer.stride(), 0);
+                    let rows = network[before].0.rows();
+                    activate(&self.outputs, rows, layer.stride(), &mut self.activations);
+                    &self.activations
+                }
+            };
+            self.outputs.resize(layer.rows(), 0);
+            layer.apply(kernel, biases, inputs, &mut self.outputs);
+        }
+        [self.outputs[0], self.outputs[1]]
+    }
+}
+
+/// Inputs that are still to be filled in.
+struct Inputs<'a>(std::slice::IterMut<'a, i16>);
+
+impl Inputs<'_> {
+    fn push(&mut self, value: i32) {
+        if let Some(input) = self.0.next() {
+            *input = value.clamp(-MAX_INPUT, MAX_INPUT) as i16;
+        }
+    }
+
+    /// Known samples of the channel, predictions and what others missed, relative to the blend.
+    fn own(&mut self, own: &Channel, index: usize, seen: [i32; SEEN], blend: i32) {
+        let (samples, stride) = (own.samples.all(), own.samples.stride());
+        for dy in (0..=REACH).rev() {
+            let columns = if dy == 0 { REACH } else { 2 * REACH + 1 };
+            for &sample in &samples[index - dy * stride - REACH..][..columns] {
+                self.push((sample << FRACTION_BITS) - blend);
+            }
+        }
+        seen.into_iter().for_each(|prediction| self.push(prediction - blend));
+        for back in [1, stride, stride + 1, stride - 1, 2, 2 * stride] {
+            self.push(own.residuals.all()[index - back]);
+        }
+    }
+
+    /// Samples around in a channel before, relative to the one here, and what was left of some.
+    fn earlier(&mut self, samples: &[i32], residuals: &[i32], stride: usize, index: usize) {
+        let here = samples[index] << FRACTION_BITS;
+        for row in 0..=2 * REACH_EARLIER {
+            let start = index + row * stride - REACH_EARLIER * (stride + 1);
+            for column in 0..=2 * REACH_EARLIER {
+                let (sample, center) = (samples[start + column], (REACH_EARLIER, REACH_EARLIER));
+                let sample = sample << FRACTION_BITS;
+                let around = || (samples[index - 1] + samples[index - stride]) << FRACTION_BITS;
+                self.push(if (row, column) == center {
+                    here - (around() >> 1)
+                } else {
+                    sample - here
+                });
+            }
+        }
+        for place in [index, index - 1, index - stride, index + 1, index + stride] {
+            self.push(residuals[place]);
+        }
+    }
+}
