@@ -5,7 +5,7 @@
 Every later version must still decode them to the same codes, and encode those codes to the same bytes
 as long as the format version stays. The kinds `picture` and `patches` hold encoded pictures, of which the
 pixels must stay the same, too; the first two were made before there were integer transforms. The folder `lossless`
-holds exact samples, of which the same is true, and the model of pixels that one of its files needs.
+holds exact samples, of which the same is true, and the models of pixels that two of its files need.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from vqcodec.config import CODEBOOK, ModelConfig
 from vqcodec.export import export_model
 from vqcodec.integer_pixels import export_pixel_prior
 from vqcodec.models import VQVAE
+from vqcodec.pixel_expert import ExpertConfig, PixelExpert, export_pixel_expert
 from vqcodec.pixel_prior import PixelConfig, PixelPrior
 
 VECTORS = Path(__file__).parents[1] / "tests" / "vectors"
@@ -71,6 +72,17 @@ def random_pixel_model(seed: int) -> bytes:
     return export_pixel_prior(model, name="vector", description="random weights, for golden files", provenance={})
 
 
+def random_expert(seed: int) -> bytes:
+    """Model file of an expert of random weights, which is not far off the others."""
+    torch.manual_seed(seed)
+    model = PixelExpert(ExpertConfig(hidden=16))
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.startswith("head"):
+                parameter.add_(torch.randn_like(parameter), alpha=0.05)
+    return export_pixel_expert(model, name="vector", description="random weights, for golden files", provenance={})
+
+
 def random_codes(config: ModelConfig, height: int, width: int, seed: int) -> np.ndarray:
     """Codes with small, large and extreme values."""
     rng = np.random.default_rng(seed)
@@ -106,25 +118,26 @@ def exact_pictures() -> dict[str, np.ndarray]:
         "deep": photo[..., :1].astype(np.uint16) * 16 + 7,
         "deep-rgb": photo.astype(np.uint16) * 257,
         "pixels": random_picture(13, 21, seed=3) // 2 + 40,
+        "expert": random_picture(50, 33, seed=6),
     }
 
 
 def write_lossless(folder: Path) -> None:
     """Files of exact samples, and the hashes of these.
 
-    One file has a preview and metadata, one needs a model of pixels.
+    One file has a preview and metadata, one needs a model of small pictures, one a learned expert.
     """
     folder.mkdir(exist_ok=True)
     write_new(folder / "pixels.safetensors", random_pixel_model(seed=1))
+    write_new(folder / "expert.safetensors", random_expert(seed=1))
     model = _core.Model((VECTORS / "picture.safetensors").read_bytes())
-    pixel_model = _core.PixelModel((folder / "pixels.safetensors").read_bytes())
+    models = {name: _core.PixelModel((folder / f"{name}.safetensors").read_bytes()) for name in ("pixels", "expert")}
     facts = {}
     for name, picture in exact_pictures().items():
         samples = np.ascontiguousarray(picture)
         preview = (model, 9, _core.analyze(model, samples, 9)) if name == "rgb" else None
         metadata = b"metadata" if name == "rgb" else None
-        pixels = pixel_model if name == "pixels" else None
-        file = _core.write_exact(samples, 8 * samples.itemsize, metadata, preview, pixels=pixels)
+        file = _core.write_exact(samples, 8 * samples.itemsize, metadata, preview, pixels=models.get(name))
         write_new(folder / f"v{_core.read_header(file).version}-{name}.vqc", file)
         facts[name] = {
             "shape": samples.shape,

@@ -25,6 +25,7 @@ from vqcodec.cli_shared import (
     Quiet,
     Threads,
     check_model,
+    exact_model,
     load_codec,
 )
 from vqcodec.errors import TruncatedError, VqcodecError
@@ -66,12 +67,13 @@ def pack(
     """
     if quality is not None and not (math.isfinite(quality) and 0 <= quality <= 100):
         usage_error("--quality must lie between 0 and 100")
-    if lossless and (quality is not None or effort is not None or device != "cpu"):
-        usage_error("--lossless goes without --quality, --effort and --device")
+    if lossless and (quality is not None or device != "cpu"):
+        usage_error("--lossless goes without --quality and --device")
     from vqcodec.codec import DEFAULT_EFFORT
     from vqcodec.packing import pack as run
 
     if lossless:
+        model, effort = exact_model(model, effort), None
         check_model(model, pixels=True)
     else:
         load_codec(model, device)

@@ -30,6 +30,7 @@ from vqcodec.cli_shared import (
     check_label,
     check_model,
     destination_of,
+    exact_model,
     load_codec,
     planned,
     prepare,
@@ -81,16 +82,16 @@ def encode(
         usage_error("--target-bpp must be above 0")
     if sum(option is not None for option in (quality, label, target_bytes, target_rate)) > 1:
         usage_error("choose one of --quality, --label, --target-bytes and --target-bpp")
-    if lossless and (device != "cpu" or (quality, label, target_bytes, target_rate, effort) != (None,) * 5):
-        usage_error("--lossless goes without --quality, --label, --target-bytes, --target-bpp, --effort and --device")
-    if preview and not lossless:
-        usage_error("--preview goes with --lossless")
+    if lossless and (device != "cpu" or (quality, label, target_bytes, target_rate) != (None,) * 4):
+        usage_error("--lossless goes without --quality, --label, --target-bytes, --target-bpp and --device")
+    if preview and (not lossless or effort is not None):
+        usage_error("--preview goes with --lossless, and without --effort")
     jobs = planned(inputs, destination_of(output, output_dir, standard), ".vqc", IMAGE_SUFFIXES, recursive)
     if records and jobs[0].target is None:
         usage_error("--json and the encoded bytes cannot both go to standard output")
     messages = Messages(quiet=quiet, records=records)
     if lossless:
-        encoded = _lossless(model, preview, not no_verify)
+        encoded = _lossless(exact_model(model, effort), preview, not no_verify)
     else:
         codec = load_codec(model, device)
         check_label(codec, label)

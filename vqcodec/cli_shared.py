@@ -43,11 +43,16 @@ Label = Annotated[
 ]
 Effort = Annotated[
     int | None,
-    typer.Option(min=0, max=3, help="Time for smaller files: 0, 1 (default), 2, or 3 (needs torch)."),
+    typer.Option(
+        min=0, max=3, help="Time for smaller files: 0, 1 (default), 2, or 3 (needs torch); lossless: 2 is photo-exact."
+    ),
 ]
 Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="Go through folders and all that is inside.")]
 Lossless = Annotated[
-    bool, typer.Option("--lossless", help="Keep every sample exactly; --model tiny is for small RGB pictures.")
+    bool,
+    typer.Option(
+        "--lossless", help="Keep every sample exactly; --model photo-exact knows photos, tiny small pictures."
+    ),
 ]
 Model = Annotated[
     str | None,
@@ -140,6 +145,13 @@ def check_label(codec: Codec, label: int | None) -> None:
     """Refuse a label that the model does not have, and none where it needs one, as a usage error."""
     with _usage_errors("--label"):
         codec.position(50.0, label)
+
+
+def exact_model(model: str | None, effort: int | None) -> str | None:
+    """The model of lossless files: the learned expert where much effort is asked for, and no other one."""
+    from vqcodec import weights
+
+    return weights.EXPERT if model is None and effort is not None and effort >= 2 else model
 
 
 def check_model(model: str | None, *, pixels: bool = False) -> None:

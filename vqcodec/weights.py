@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 BUILTIN = Path(__file__).parent / "builtin"
 MAX_MODEL_BYTES = 1 << 30
 DEFAULT = "photo"
+EXPERT = "photo-exact"  # of lossless files
 
 _loading = threading.Lock()
 

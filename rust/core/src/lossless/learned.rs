@@ -107,6 +107,7 @@ impl LearnedExpert<'static> {
 impl LearnedExpert<'_> {
     /// What the sample at `index` is predicted to be, and the [`octaves`](super::tables::octaves) of the
     /// mean error, given what was predicted and the corrected `blend` of it.
+    #[inline(always)]
     pub fn predict(
         &mut self,
         own: &Channel,
@@ -114,10 +115,11 @@ impl LearnedExpert<'_> {
         index: usize,
         (seen, blend): ([i32; SEEN], i32),
     ) -> (i32, i32) {
-        let mut inputs = Inputs(self.inputs.iter_mut());
-        inputs.own(own, index, seen, blend);
-        for (samples, residuals) in earlier.samples.iter().zip(&earlier.residuals) {
-            inputs.earlier(samples.all(), residuals.all(), samples.stride(), index);
+        let (of_own, of_earlier) = self.inputs.split_at_mut(OWN);
+        fill_own(of_own, own, index, (seen, blend));
+        let planes = earlier.samples.iter().zip(&earlier.residuals);
+        for (inputs, (samples, residuals)) in of_earlier.chunks_exact_mut(EARLIER).zip(planes) {
+            fill_earlier(inputs, samples.all(), residuals.all(), (index, samples.stride()));
         }
         if let Some(seen) = &mut self.seen {
             let missed = (own.samples.all()[index] << FRACTION_BITS) - blend;
@@ -147,49 +149,52 @@ impl LearnedExpert<'_> {
     }
 }
 
-/// Inputs that are still to be filled in.
-struct Inputs<'a>(std::slice::IterMut<'a, i16>);
-
-impl Inputs<'_> {
-    fn push(&mut self, value: i32) {
-        if let Some(input) = self.0.next() {
-            *input = value.clamp(-MAX_INPUT, MAX_INPUT) as i16;
-        }
+/// What is known of the channel, and what others predict, relative to the blend.
+#[inline(always)]
+fn fill_own(inputs: &mut [i16], own: &Channel, index: usize, (seen, blend): ([i32; SEEN], i32)) {
+    let (samples, stride) = (own.samples.all(), own.samples.stride());
+    let width = 2 * REACH + 1;
+    for row in 0..REACH {
+        let start = index - (REACH - row) * stride - REACH;
+        fill_row(&mut inputs[row * width..][..width], &samples[start..][..width], blend);
     }
-
-    /// Known samples of the channel, predictions and what others missed, relative to the blend.
-    fn own(&mut self, own: &Channel, index: usize, seen: [i32; SEEN], blend: i32) {
-        let (samples, stride) = (own.samples.all(), own.samples.stride());
-        for dy in (0..=REACH).rev() {
-            let columns = if dy == 0 { REACH } else { 2 * REACH + 1 };
-            for &sample in &samples[index - dy * stride - REACH..][..columns] {
-                self.push((sample << FRACTION_BITS) - blend);
-            }
-        }
-        seen.into_iter().for_each(|prediction| self.push(prediction - blend));
-        for back in [1, stride, stride + 1, stride - 1, 2, 2 * stride] {
-            self.push(own.residuals.all()[index - back]);
-        }
+    fill_row(&mut inputs[REACH * width..][..REACH], &samples[index - REACH..][..REACH], blend);
+    let others = &mut inputs[REACH * width + REACH..];
+    for (input, prediction) in others.iter_mut().zip(seen) {
+        *input = (prediction - blend).clamp(-MAX_INPUT, MAX_INPUT) as i16;
     }
+    let back = [1, stride, stride + 1, stride - 1, 2, 2 * stride];
+    for (input, back) in others[SEEN..].iter_mut().zip(back) {
+        *input = own.residuals.all()[index - back] as i16;
+    }
+}
 
-    /// Samples around in a channel before, relative to the one here, and what was left of some.
-    fn earlier(&mut self, samples: &[i32], residuals: &[i32], stride: usize, index: usize) {
-        let here = samples[index] << FRACTION_BITS;
-        for row in 0..=2 * REACH_EARLIER {
-            let start = index + row * stride - REACH_EARLIER * (stride + 1);
-            for column in 0..=2 * REACH_EARLIER {
-                let (sample, center) = (samples[start + column], (REACH_EARLIER, REACH_EARLIER));
-                let sample = sample << FRACTION_BITS;
-                let around = || (samples[index - 1] + samples[index - stride]) << FRACTION_BITS;
-                self.push(if (row, column) == center {
-                    here - (around() >> 1)
-                } else {
-                    sample - here
-                });
-            }
-        }
-        for place in [index, index - 1, index - stride, index + 1, index + stride] {
-            self.push(residuals[place]);
-        }
+/// Samples around in a channel before, relative to the one here; this one, relative to two before it;
+/// and what was left of some.
+#[inline(always)]
+fn fill_earlier(
+    inputs: &mut [i16],
+    samples: &[i32],
+    residuals: &[i32],
+    (index, stride): (usize, usize),
+) {
+    let (here, width) = (samples[index] << FRACTION_BITS, 2 * REACH_EARLIER + 1);
+    for row in 0..width {
+        let start = index + row * stride - REACH_EARLIER * (stride + 1);
+        fill_row(&mut inputs[row * width..][..width], &samples[start..][..width], here);
+    }
+    let around = (samples[index - 1] + samples[index - stride]) << FRACTION_BITS;
+    inputs[REACH_EARLIER * (width + 1)] = (here - (around >> 1)) as i16;
+    let places = [index, index - 1, index - stride, index + 1, index + stride];
+    for (input, place) in inputs[width * width..].iter_mut().zip(places) {
+        *input = residuals[place] as i16;
+    }
+}
+
+/// Differences of samples of [`BITS`], which 16 bits hold.
+#[inline(always)]
+fn fill_row(inputs: &mut [i16], samples: &[i32], from: i32) {
+    for (input, sample) in inputs.iter_mut().zip(samples) {
+        *input = ((sample << FRACTION_BITS) - from) as i16;
     }
 }
