@@ -32,7 +32,7 @@ LEARNED_VERSION = 6
 def picture() -> np.ndarray:
     """A part of a real photo, (90, 120, 3)."""
     with Image.open(TESTS / "data" / "shore.jpg") as image:
-        return np.array(image.convert("RGB"))[200:290, 300:420]
+        return np.ascontiguousarray(np.array(image.convert("RGB"))[200:290, 300:420])
 
 
 def random_expert(seed: int = 0) -> PixelExpert:

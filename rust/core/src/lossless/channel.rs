@@ -169,13 +169,15 @@ impl<'a> Model<'a> {
             *error = octaves((mean >> (ERROR_BITS - EXPERT_ERROR_BITS)) as u32) as i32;
             *error = (*error).min(OCTAVES as i32 - 1);
         }
+        let mut leader = EXPERTS - 1;
         if let Some(learned) = &mut self.learned {
             let seen = ([slow, local, fast, signs, median], corrected);
             let (prediction, error) = learned.predict(own, earlier, index, seen);
             (experts[LEARNED], errors[LEARNED]) = (within(prediction), error);
+            leader = LEARNED;
         }
-        let step = (errors[EXPERTS - 1] / 16 - 9).max(0);
-        let center = ((corrected >> FRACTION_BITS) + 1).min(self.max);
+        let step = (errors[leader] / 16 - 9).max(0);
+        let center = ((experts[leader] >> FRACTION_BITS) + 1).min(self.max);
         let boundary = (center << FRACTION_BITS) - (1 << (FRACTION_BITS - 1));
         let relative = situation.relative(&around, &predictions, blend);
         let mut walk = Walk {

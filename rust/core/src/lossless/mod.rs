@@ -152,22 +152,20 @@ impl Candidate {
         Self { head, samples, size, repeated }
     }
 
-    /// The tile, without and, if it looks drawn, with guesses; by the learned expert where it can be.
-    fn encode(mut self, means: Means) -> Vec<Vec<u8>> {
+    /// The tile, without guesses (by the learned expert, where it can be) and, if it looks drawn, with them.
+    fn encode(self, means: Means) -> Vec<Vec<u8>> {
         let pixels = self.samples.len() / self.size.channels;
         let guesses: &[bool] = match self.repeated {
             repeated if 2 * repeated > pixels => &[true],
             repeated if DRAWN * repeated > pixels => &[false, true],
             _ => &[false],
         };
-        let suits = self.head == [MIXED] && guesses == [false] && learned::suits(&self.size);
-        let learned = means.learned.filter(|_| suits);
-        if learned.is_some() {
-            self.head = vec![LEARNED];
-        }
+        let suits = self.head == [MIXED] && learned::suits(&self.size);
         let encode = |&guesses: &bool| {
-            let body = tile::encode(&self.samples, &self.size, guesses, Means { learned, ..means });
-            [&self.head[..], &body].concat()
+            let learned = means.learned.filter(|_| suits && !guesses);
+            let head = if learned.is_some() { &[LEARNED][..] } else { &self.head };
+            let means = Means { learned, ..means };
+            [head, &tile::encode(&self.samples, &self.size, guesses, means)].concat()
         };
         guesses.iter().map(encode).collect()
     }
