@@ -53,14 +53,15 @@ def measure(model: PixelPrior, images: np.ndarray) -> float:
     return float(torch.cat(parts).mean())
 
 
-def save(output: Path, step: int, model: PixelPrior, optimizer: torch.optim.Adam) -> None:
+def save(output: Path, step: int, model: nn.Module, optimizer: torch.optim.Adam) -> None:
+    """Write a checkpoint of a model that has a `config`."""
     state = {f"weight.{name}": value.detach() for name, value in model.named_parameters()}
     for name, parameter in model.named_parameters():
         state |= {f"{moment}.{name}": optimizer.state[parameter][moment] for moment in ("exp_avg", "exp_avg_sq")}
     checkpoint.save(output, step, state, {"model": json.dumps(vars(model.config))})
 
 
-def resume(folder: Path, model: PixelPrior, optimizer: torch.optim.Adam) -> int:
+def resume(folder: Path, model: nn.Module, optimizer: torch.optim.Adam) -> int:
     """Mirror of `save`: the step."""
     found = checkpoint.latest(folder)
     if found is None:

@@ -71,7 +71,7 @@ class Model:
 
 @final
 class PixelModel:
-    """A model of the pixels of small pictures, for `write_exact` and `read_exact`."""
+    """A model of pixels, of small pictures or an expert for photos, for `write_exact` and `read_exact`."""
 
     def __new__(cls, data: bytes) -> PixelModel:
         """Read the bytes of a model file (safetensors); InvalidModelError says what is wrong."""
@@ -85,7 +85,10 @@ class PixelModel:
         """The config, JSON as it stands in the file."""
 
     def cross_entropy(self, pixels: NDArray[np.uint8]) -> float:
-        """Bits of information in sRGB pixels (height, width, 3) under the model, with no file around them."""
+        """Bits of information in sRGB pixels (height, width, 3) under the model, with no file around them.
+
+        InvalidInputError for an expert, which has no distribution of its own.
+        """
 
 @final
 class Header:

@@ -31,8 +31,9 @@ def encode(
 ) -> bytes:
     """Compress an image with a built-in model (`photo` unless told otherwise) or a model file; or `lossless`.
 
-    Lossless files need no model, but small RGB pictures are smaller with one of pixels (`tiny`). They may begin with
-    a `preview`, which `decode(..., levels=1)` shows: the picture of a model of codes at quality 0.
+    Lossless files need no model, but RGB photos are smaller with one of pixels (`photo-exact`, and `tiny` where they
+    are small). They may begin with a `preview`, which `decode(..., levels=1)` shows: the picture of a model of codes
+    at quality 0.
     """
     if lossless:
         return encode_lossless(image, model=model, preview=preview)[0]
