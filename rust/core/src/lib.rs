@@ -41,6 +41,7 @@ pub mod lossless;
 pub mod model;
 pub mod network;
 pub mod order;
+mod perceptron;
 pub mod picture;
 pub mod pixels;
 pub mod prior;

@@ -11,7 +11,8 @@ use super::tables::OCTAVES;
 use super::tile::Size;
 use crate::error::Result;
 use crate::kernels::Kernel;
-use crate::network::{Layer, MAX_ACTIVATION, activate};
+use crate::network::Layer;
+use crate::perceptron::{Memory, Perceptron};
 
 /// Networks: for the first channel, and for those with one and two channels before them.
 const COLOURS: usize = 3;
@@ -40,13 +41,10 @@ pub fn suits(size: &Size) -> bool {
     size.channels == COLOURS && size.max == u16::MAX >> (16 - BITS)
 }
 
-/// The layers of a colour, and their biases.
-type Network = [(Layer, Vec<i32>); 4];
-
 /// Networks of all colours.
 #[derive(Debug, Clone)]
 pub struct Learned {
-    networks: [Network; COLOURS],
+    networks: [Perceptron; COLOURS],
 }
 
 impl Learned {
@@ -56,18 +54,11 @@ impl Learned {
         hidden: usize,
         mut layer: impl FnMut(usize, &str, (usize, i32), usize) -> Result<Layer>,
     ) -> Result<Self> {
-        let mut network = |colour| {
-            let inner = (hidden, MAX_ACTIVATION);
-            let layers = [
-                layer(colour, "context", (OWN + colour * EARLIER, MAX_INPUT), hidden)?,
-                layer(colour, "hidden1", inner, hidden)?,
-                layer(colour, "hidden2", inner, hidden)?,
-                layer(colour, "head", inner, 2)?,
-            ];
-            Ok(layers.map(|layer| {
-                let biases = layer.biases_at(0);
-                (layer, biases)
-            }))
+        let mut network = |colour: usize| {
+            let inputs = (OWN + colour * EARLIER, MAX_INPUT);
+            Perceptron::new(inputs, hidden, 2, |name, inputs, outputs| {
+                layer(colour, name, inputs, outputs)
+            })
         };
         Ok(Self { networks: [network(0)?, network(1)?, network(2)?] })
     }
@@ -75,18 +66,16 @@ impl Learned {
     /// The expert for a channel with so many channels before it.
     pub fn expert(&self, earlier: usize, kernel: Kernel) -> LearnedExpert<'_> {
         let network = &self.networks[earlier];
-        let inputs = vec![0; network[0].0.stride()];
-        let (activations, outputs, seen) = (Vec::new(), Vec::new(), None);
-        LearnedExpert { network: Some((network, kernel)), inputs, activations, outputs, seen }
+        let (inputs, memory) = (vec![0; network.stride()], Memory::default());
+        LearnedExpert { network: Some((network, kernel)), inputs, memory, seen: None }
     }
 }
 
-/// A network, and what its layers write into.
+/// A network at work.
 pub struct LearnedExpert<'a> {
-    network: Option<(&'a Network, Kernel)>,
+    network: Option<(&'a Perceptron, Kernel)>,
     inputs: Vec<i16>,
-    activations: Vec<i16>,
-    outputs: Vec<i32>,
+    memory: Memory,
     seen: Option<Vec<i16>>,
 }
 
@@ -94,8 +83,7 @@ impl LearnedExpert<'static> {
     /// One that only takes down what a network would see, and what it should have said.
     pub fn pupil(earlier: usize) -> Self {
         let inputs = vec![0; OWN + earlier * EARLIER];
-        let (activations, outputs) = (Vec::new(), Vec::new());
-        Self { network: None, inputs, activations, outputs, seen: Some(Vec::new()) }
+        Self { network: None, inputs, memory: Memory::default(), seen: Some(Vec::new()) }
     }
 
     /// For each sample, in raster order, the inputs and then what the blend missed.
@@ -125,27 +113,9 @@ impl LearnedExpert<'_> {
             let missed = (own.samples.all()[index] << FRACTION_BITS) - blend;
             seen.extend(self.inputs.iter().copied().chain([missed as i16]));
         }
-        let [offset, class] = self.outputs();
-        (blend.saturating_add(offset), class.clamp(0, OCTAVES as i32 - 1))
-    }
-
-    /// What the network makes of its inputs.
-    fn outputs(&mut self) -> [i32; 2] {
-        let Some((network, kernel)) = self.network else { return [0; 2] };
-        for (number, (layer, biases)) in network.iter().enumerate() {
-            let inputs = match number.checked_sub(1) {
-                None => &self.inputs,
-                Some(before) => {
-                    self.activations.resize(layer.stride(), 0);
-                    let rows = network[before].0.rows();
-                    activate(&self.outputs, rows, layer.stride(), &mut self.activations);
-                    &self.activations
-                }
-            };
-            self.outputs.resize(layer.rows(), 0);
-            layer.apply(kernel, biases, inputs, &mut self.outputs);
-        }
-        [self.outputs[0], self.outputs[1]]
+        let Some((network, kernel)) = self.network else { return (blend, 0) };
+        let outputs = network.run(kernel, &self.inputs, &mut self.memory);
+        (blend.saturating_add(outputs[0]), outputs[1].clamp(0, OCTAVES as i32 - 1))
     }
 }
 

@@ -6,7 +6,8 @@ use crate::entropy::{Decoder, Encoder, Meter, SymbolCoder};
 use crate::error::{Error, Result};
 use crate::kernels::Kernel;
 use crate::lossless::Shape;
-use crate::network::{Layer, MAX_ACTIVATION, activate};
+use crate::network::Layer;
+use crate::perceptron::{Memory, Perceptron};
 use crate::tensors::invalid;
 
 /// Place of each sample of an RGB pixel in the order of coding.
@@ -14,13 +15,10 @@ const CODED: [usize; COLOURS] = [1, 0, 2];
 
 const UNSUITABLE: &str = "a model of pixels codes 8-bit colours only";
 
-/// `context`, `hidden1`, `hidden2` and `head` of a colour, and their biases.
-type Network = [(Layer, Vec<i32>); 4];
-
 /// The networks of all colours.
 #[derive(Debug, Clone)]
 pub struct Local {
-    networks: [Network; COLOURS],
+    networks: [Perceptron; COLOURS],
     /// Number of logistics.
     parts: usize,
 }
@@ -42,17 +40,9 @@ impl Local {
             return Err(invalid(format!("there are no networks for {mixture} logistics")));
         }
         let mut network = |colour| {
-            let inner = (hidden, MAX_ACTIVATION);
-            let layers = [
-                layer(colour, "context", (INPUTS, MAX_INPUT), hidden)?,
-                layer(colour, "hidden1", inner, hidden)?,
-                layer(colour, "hidden2", inner, hidden)?,
-                layer(colour, "head", inner, 3 * mixture)?,
-            ];
-            Ok::<_, Error>(layers.map(|layer| {
-                let biases = layer.biases_at(0);
-                (layer, biases)
-            }))
+            Perceptron::new((INPUTS, MAX_INPUT), hidden, 3 * mixture, |name, inputs, outputs| {
+                layer(colour, name, inputs, outputs)
+            })
         };
         Ok(Self { networks: [network(0)?, network(1)?, network(2)?], parts: mixture })
     }
@@ -105,7 +95,7 @@ impl Local {
             let guesses: Vec<_> =
                 each.map(|(&place, inputs)| picture.inputs(place, inputs)).collect();
             for (colour, network) in self.networks.iter().enumerate() {
-                let outputs = memory.run(network, kernel, &inputs);
+                let outputs = network.run(kernel, &inputs, &mut memory);
                 let pixels = diagonal.iter().zip(&guesses).zip(inputs.chunks_exact_mut(INPUTS));
                 let each = pixels.zip(outputs.chunks_exact(3 * self.parts));
                 for (((&place, guesses), inputs), outputs) in each {
@@ -118,34 +108,6 @@ impl Local {
             }
         }
         Ok(())
-    }
-}
-
-/// What the layers of a network write into.
-#[derive(Default)]
-struct Memory {
-    activations: Vec<i16>,
-    outputs: Vec<i32>,
-}
-
-impl Memory {
-    /// The head's outputs for vectors of inputs.
-    fn run(&mut self, network: &Network, kernel: Kernel, inputs: &[i16]) -> &[i32] {
-        let count = inputs.len() / INPUTS;
-        for (number, (layer, biases)) in network.iter().enumerate() {
-            let inputs = match number.checked_sub(1) {
-                None => inputs,
-                Some(before) => {
-                    self.activations.resize(count * layer.stride(), 0);
-                    let rows = network[before].0.rows();
-                    activate(&self.outputs, rows, layer.stride(), &mut self.activations);
-                    &self.activations
-                }
-            };
-            self.outputs.resize(count * layer.rows(), 0);
-            layer.apply(kernel, biases, inputs, &mut self.outputs);
-        }
-        &self.outputs
     }
 }
 
