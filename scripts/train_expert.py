@@ -1,6 +1,6 @@
 """Train the built-in model `photo-exact`, the expert for photos without loss; run again to resume.
 
-    python scripts/train_expert.py ../shared/data --output runs/expert --steps 12000
+    python scripts/train_expert.py ../shared/data --output runs/expert --steps 24000
     python scripts/train_expert.py ../shared/data --output runs/expert --export vqcodec/builtin/photo-exact.safetensors
 
 What the networks see comes from the adaptive model of lossless files, run over the photos of train-exact; of one
@@ -89,7 +89,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="folder with train-exact")
     parser.add_argument("--output", type=Path, default=Path("runs/expert"), help="folder for checkpoints")
-    parser.add_argument("--steps", type=int, default=12_000)
+    parser.add_argument("--steps", type=int, default=24_000)
     parser.add_argument("--batch", type=int, default=8192, help="pixels of each colour a step")
     parser.add_argument("--hidden", type=int, default=ExpertConfig().hidden)
     parser.add_argument("--export", type=Path, help="write the newest checkpoint as a model file instead")

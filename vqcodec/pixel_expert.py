@@ -33,7 +33,7 @@ LAYERS = ("context", "hidden1", "hidden2", "head")
 class ExpertConfig:
     """Size of the networks: hidden units of each layer."""
 
-    hidden: int = 64
+    hidden: int = 96
 
 
 class PixelExpert(nn.Module):
