@@ -90,6 +90,7 @@ def main() -> None:
     parser.add_argument("folders", type=Path, nargs="*", help="folders of pictures")
     parser.add_argument("--cifar", type=Path, help="mosaic of CIFAR-10's test set")
     parser.add_argument("--limit", type=int, help="pictures of each set, the first by name")
+    parser.add_argument("--every", type=int, default=1, help="one of so many pictures of a folder, by name")
     parser.add_argument("--output", type=Path, help="JSON file of all results")
     options = parser.parse_args()
     if not options.folders and not options.cifar:
@@ -98,7 +99,7 @@ def main() -> None:
     if options.cifar:
         results["cifar10"] = cifar_results(cifar_test(options.cifar)[: options.limit])
     for folder in options.folders:
-        results[folder.name] = photo_results(load_photos(folder)[: options.limit])
+        results[folder.name] = photo_results(load_photos(folder, options.every)[: options.limit])
     if options.output:
         options.output.write_text(json.dumps({"machine": before, "folders": results}, indent=1) + "\n")
     print(tables(results))
