@@ -180,7 +180,7 @@ def test_wrong_arguments_are_named() -> None:
 
 def test_the_command_line_says_what_goes_together(tmp_path: Path) -> None:
     Image.new("RGB", (20, 10), "red").save(tmp_path / "a.png")
-    for options in (["--lossless", "-q", "30"], ["--lossless", "--effort", "1"], ["--preview"]):
+    for options in (["--lossless", "-q", "30"], ["--lossless", "--preview", "--effort", "1"], ["--preview"]):
         command = [sys.executable, "-m", "vqcodec", "encode", "a.png", *options]
         ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
         assert ended.returncode == 2 and "Traceback" not in ended.stderr

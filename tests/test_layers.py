@@ -21,7 +21,7 @@ LAYERS = [
     {"pixels"},
     {"nets", "quantize", "photos", "integers", "distortion", "likelihoods"},
     {"prior", "beta_vae"},
-    {"pixel_prior"},
+    {"pixel_prior", "pixel_expert"},
     {"coarse"},
     {"models"},
     {"calibration", "growth"},
