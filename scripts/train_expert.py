@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from train_tiny import resume, save
+from torch import Tensor
+from train_tiny import descend, resume, save
 
 from vqcodec import _core
 from vqcodec.nets import fast_bf16
@@ -70,10 +70,7 @@ def train(options: argparse.Namespace, model: PixelExpert) -> None:
         chosen = np.random.default_rng([step, 0]).integers(0, len(lessons[0]), options.batch)
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             loss = bits(model, lessons, chosen)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
+        descend(model, optimizer, loss)
         step += 1
         losses.append(float(loss.detach()))
         if step % LOG_STEPS == 0:

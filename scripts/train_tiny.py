@@ -53,6 +53,14 @@ def measure(model: PixelPrior, images: np.ndarray) -> float:
     return float(torch.cat(parts).mean())
 
 
+def descend(model: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+    """One step down the gradient of a loss, which is clipped."""
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optimizer.step()
+
+
 def save(output: Path, step: int, model: nn.Module, optimizer: torch.optim.Adam) -> None:
     """Write a checkpoint of a model that has a `config`."""
     state = {f"weight.{name}": value.detach() for name, value in model.named_parameters()}
@@ -87,10 +95,7 @@ def train(options: argparse.Namespace, model: PixelPrior) -> int:
             group["lr"] = learning_rate(step, options.steps)
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             loss = model(batch(train_set, step, options.batch)).mean()
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
+        descend(model, optimizer, loss)
         step += 1
         losses.append(float(loss.detach()))
         if step % LOG_STEPS == 0:

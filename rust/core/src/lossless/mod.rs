@@ -110,8 +110,8 @@ pub fn encode_tile_learned(
 /// What the networks of a learned expert are trained by: for green, red and blue of a tile of 8-bit
 /// colours, for each pixel in raster order, the inputs and then what the blend missed, in 1/16.
 pub fn lessons(samples: &[u16], shape: &Shape) -> Result<Vec<Vec<i16>>> {
-    let size = shape.size(shape.channels.into(), shape.max().into());
     check(samples, shape)?;
+    let size = shape.size(shape.channels.into(), shape.max().into());
     if !learned::suits(&size) {
         return Err(Error::InvalidInput("a learned expert knows 8-bit colours only".into()));
     }
