@@ -12,8 +12,11 @@
 //! ```
 //! where the gradient is that of the error and of the lengths of all other codes. The rate falls from
 //! pass to pass; the damping falls where a position's own cost has fallen and grows elsewhere, and
-//! everywhere as long as the whole costs more than at first. The codes of the cheapest pass remain, unless those at first are written in fewer bits: passes count
-//! them without adaptation of the prior. So a window never costs more than at first.
+//! everywhere as long as the whole costs more than at first. How much damping a window needs differs
+//! much from picture to picture: where the first pass goes astray, the search begins again with twice
+//! as much. The codes of the cheapest pass remain, unless those at first cost less as they are
+//! written: passes count bits without adaptation of the prior. So a window never costs more than at
+//! first.
 
 use rayon::prelude::*;
 
@@ -36,14 +39,17 @@ pub const PASSES: [u32; 3] = [0, 8, 24];
 
 /// How far targets move at first: as far as the quality is up the range, within these. Where most codes
 /// are 0 they move with their means, and large steps go astray.
-const RATES: [f64; 2] = [0.2, 0.6];
+const RATES: [f64; 2] = [0.4, 0.6];
 
-/// What remains of that from pass to pass.
-const COOLING: f64 = 0.85;
+/// What remains of that after all passes.
+const COOLING: f64 = 0.1;
 
-/// Damping at first: more than 1, because other changes are made beside it and the synthesis is
-/// not linear.
-const DAMPING: f64 = 1.4;
+/// Damping at first, of the lowest and of the highest quality: more than 1, because other changes are
+/// made beside it and the synthesis is not linear.
+const DAMPING: [f64; 2] = [2.0, 1.4];
+
+/// How many times as much as at first a window may cost after its first pass.
+const ASTRAY: f64 = 1.1;
 
 /// Factors of the damping of a position whose cost has fallen, and of one whose cost has grown.
 const BETTER: f64 = 0.9;
@@ -148,11 +154,15 @@ impl Window<'_> {
         let first = (codes.clone(), pass.error);
         let start = pass.cost();
         let (mut lowest, mut best) = (start, first.clone());
-        let mut targets: Vec<_> = wanted.codes().iter().map(|&code| f64::from(code)).collect();
+        let latents: Vec<_> = wanted.codes().iter().map(|&code| f64::from(code)).collect();
+        let mut targets = latents.clone();
         let curvature = self.curvature(&pass.trace)?;
-        let mut worth = Worth { curvature, damping: vec![DAMPING; inner.height * inner.width] };
         let share = f64::from(quality) / f64::from(model.max_quality().max(1));
+        let damping = DAMPING[0] + share * (DAMPING[1] - DAMPING[0]);
+        let mut worth = Worth { curvature, damping: vec![damping; inner.height * inner.width] };
         let mut rate = share.clamp(RATES[0], RATES[1]);
+        let cooling = COOLING.powf(1.0 / f64::from(passes.max(1)));
+        let mut begun = false;
         for _ in 0..passes {
             let gradient = self.gradient(&pass)?;
             let mut core = codes.tile(inner);
@@ -160,6 +170,12 @@ impl Window<'_> {
             model.prior.settle(&mut core, quality, Rounding::Cheapest(&worth))?;
             codes.set_tile(inner, &core);
             let next = self.measure(&codes)?;
+            if !begun && next.cost() > ASTRAY * start {
+                (codes, targets) = (first.0.clone(), latents.clone());
+                worth.damping.iter_mut().for_each(|damping| *damping *= 2.0);
+                continue;
+            }
+            begun = true;
             let worse = next.cost() > start;
             for ((y, x), damping) in self.positions().zip(&mut worth.damping) {
                 let at = y * self.region.width + x;
@@ -168,7 +184,7 @@ impl Window<'_> {
             if next.cost() < lowest {
                 (lowest, best) = (next.cost(), (codes.clone(), next.error));
             }
-            (pass, rate) = (next, rate * COOLING);
+            (pass, rate) = (next, rate * cooling);
         }
         let written = |(codes, error): &(CodeGrid, f64)| -> Result<f64> {
             let length = written_length(&model.prior, codes.tile(inner), quality)?;
