@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import subprocess
 import sys
 import zlib
@@ -46,6 +47,17 @@ def test_photo_survives_with_less_error_at_higher_quality(codec: vqcodec.Codec, 
         errors_db.append(psnr(photo, vqcodec.decode(data)))
     assert sizes == sorted(sizes) and errors_db == sorted(errors_db)
     assert sizes[-1] < photo.size / 8 and errors_db[-1] > 30.0
+
+
+def test_the_search_saves_bytes_at_every_quality_and_sizes_rise(codec: vqcodec.Codec, jpeg_path: Path) -> None:
+    with Image.open(jpeg_path) as image:  # mostly smooth: full steps of the search go astray
+        smooth = np.asarray(image)[:256, :256]
+    plain, searched = (
+        [len(codec.encode(smooth, quality, effort=effort, verify=False)) for quality in range(0, 101, 10)]
+        for effort in (0, 1)
+    )
+    assert all(fewer < bytes_ for fewer, bytes_ in zip(searched, plain, strict=True)), (plain, searched)
+    assert all(low < high for low, high in itertools.pairwise(searched)), searched
 
 
 @pytest.mark.parametrize("size", SIZES, ids=lambda s: f"{s[0]}x{s[1]}")
