@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from icc import rgb_profile
-from PIL import Image
+from PIL import Image, ImageFilter
 
 import vqcodec
 from vqcodec import _core
@@ -50,6 +51,14 @@ def test_smooth_pictures_become_small_and_come_back(shape: tuple[int, ...], dtyp
     assert np.array_equal(vqcodec.decode(data), array)
     assert len(data) < 0.8 * array.nbytes
     assert report.file_bytes == len(data) and report.bits_per_dim == pytest.approx(8 * len(data) / array.size)
+
+
+def test_blurred_photos_are_not_taken_for_drawings(jpeg_path: Path) -> None:
+    with Image.open(jpeg_path) as image:
+        blurred = image.convert("L").filter(ImageFilter.GaussianBlur(6))  # most samples equal their left neighbours
+    webp = io.BytesIO()
+    blurred.save(webp, "WEBP", lossless=True, method=6)
+    assert len(vqcodec.encode(blurred, lossless=True)) < 0.5 * webp.tell()
 
 
 def test_tiles_and_threads_change_nothing() -> None:

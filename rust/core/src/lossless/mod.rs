@@ -54,6 +54,9 @@ const LEARNED: u8 = 6;
 /// neighbour.
 const DRAWN: usize = 4;
 
+/// Neighbours are near each other that differ by no more than this part of the range.
+const NEAR: u16 = 64;
+
 impl Shape {
     /// Number of samples.
     pub fn samples(&self) -> usize {
@@ -144,19 +147,22 @@ struct Candidate {
     size: Size,
     /// Pixels that equal their left neighbour.
     repeated: usize,
+    /// Whether most of the others are near it, as in blurred pictures and in shades, and not as in drawings.
+    smooth: bool,
 }
 
 impl Candidate {
     fn new(head: Vec<u8>, samples: Vec<u16>, size: Size) -> Self {
-        let repeated = repeated(&samples, size.channels);
-        Self { head, samples, size, repeated }
+        let [repeated, near, far] = steps(&samples, &size);
+        Self { head, samples, size, repeated, smooth: near > far }
     }
 
-    /// The tile, without guesses (by the learned expert, where it can be) and, if it looks drawn, with them.
+    /// The tile, without guesses (by the learned expert, where it can be) and, if it looks drawn, with them; only so
+    /// if it can be nothing else.
     fn encode(self, means: Means) -> Vec<Vec<u8>> {
         let pixels = self.samples.len() / self.size.channels;
         let guesses: &[bool] = match self.repeated {
-            repeated if 2 * repeated > pixels => &[true],
+            repeated if 2 * repeated > pixels && !self.smooth => &[true],
             repeated if DRAWN * repeated > pixels => &[false, true],
             _ => &[false],
         };
@@ -171,10 +177,22 @@ impl Candidate {
     }
 }
 
-/// Pixels that equal their left neighbour.
-fn repeated(samples: &[u16], channels: usize) -> usize {
-    let pixels = || samples.chunks_exact(channels);
-    pixels().zip(pixels().skip(1)).filter(|(left, pixel)| left == pixel).count()
+/// Pixels that equal their left neighbour, that are near it in all samples, and all others.
+fn steps(samples: &[u16], size: &Size) -> [usize; 3] {
+    let near = size.max / NEAR;
+    let mut counts = [0; 3];
+    let pixels = || samples.chunks_exact(size.channels);
+    for (left, pixel) in pixels().zip(pixels().skip(1)) {
+        let step = left.iter().zip(pixel).map(|(a, b)| a.abs_diff(*b)).max().unwrap_or(0);
+        counts[if step == 0 {
+            0
+        } else if step <= near {
+            1
+        } else {
+            2
+        }] += 1;
+    }
+    counts
 }
 
 /// Whether only readers of version 5 of the file format know a tile's mode.
