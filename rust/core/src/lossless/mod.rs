@@ -184,13 +184,7 @@ fn steps(samples: &[u16], size: &Size) -> [usize; 3] {
     let pixels = || samples.chunks_exact(size.channels);
     for (left, pixel) in pixels().zip(pixels().skip(1)) {
         let step = left.iter().zip(pixel).map(|(a, b)| a.abs_diff(*b)).max().unwrap_or(0);
-        counts[if step == 0 {
-            0
-        } else if step <= near {
-            1
-        } else {
-            2
-        }] += 1;
+        counts[usize::from(step > 0) + usize::from(step > near)] += 1;
     }
     counts
 }
@@ -217,6 +211,7 @@ fn by_colours(samples: &[u16], shape: &Shape, kernel: Kernel) -> Option<Candidat
     let (places, colours) = levels::palette(samples, channels)?;
     let count = colours.len() / channels;
     let mut candidate = Candidate::new(Vec::new(), places, shape.size(1, count - 1));
+    candidate.smooth = false; // near places are no near colours
     candidate.head = if count <= levels::FEW_COLOURS {
         let colours = colours.iter().flat_map(|colour| colour.to_le_bytes());
         [PALETTE, (count - 1) as u8].into_iter().chain(colours).collect()
