@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::limits::Limits;
 use crate::model::Model;
 use crate::prior::Prior;
-use crate::search::{self, Goal, PASSES};
+use crate::search::{self, Goal, ROUNDS};
 use crate::stream;
 use crate::threads::with_threads;
 use crate::transform::{CORE, Transform};
@@ -123,13 +123,13 @@ pub fn search(
     if !(goal.weight > 0.0 && goal.weight < 1e6) {
         return Err(Error::InvalidInput(format!("an error cannot be worth {} bits", goal.weight)));
     }
-    if effort >= PASSES.len() {
-        let most = PASSES.len() - 1;
+    if effort >= ROUNDS.len() {
+        let most = ROUNDS.len() - 1;
         return Err(Error::InvalidInput(format!("there is no such effort: the most is {most}")));
     }
     match <[CodeGrid; 1]>::try_from(codes) {
         Ok([codes]) if effort > 0 && model.prior.is_centred() => {
-            let found = || search::search(model, transform, goal, codes, PASSES[effort]);
+            let found = || search::search(model, transform, goal, codes, ROUNDS[effort]);
             Ok(vec![with_threads(threads, found)??])
         }
         Ok(codes) => Ok(codes.into()),

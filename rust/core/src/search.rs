@@ -34,15 +34,18 @@ use crate::transform::{COLOURS, Transform, grow, shown};
 /// One bit, in units of lengths.
 const BIT: f64 = (1 << LENGTH_BITS) as f64;
 
-/// Passes of each effort.
-pub const PASSES: [u32; 3] = [0, 8, 24];
+/// Rounds of each effort: each begins with the codes of the one before, so more of them never cost more.
+pub const ROUNDS: [u32; 3] = [0, 1, 3];
+
+/// Passes of a round.
+const PASSES: u32 = 8;
 
 /// How far targets move at first: as far as the quality is up the range, within these. Where most codes
 /// are 0 they move with their means, and large steps go astray.
 const RATES: [f64; 2] = [0.4, 0.6];
 
-/// What remains of that after all passes.
-const COOLING: f64 = 0.1;
+/// What remains of that from pass to pass: a tenth in the end.
+const COOLING: f64 = 0.749_894_209_332_455_9;
 
 /// Damping at first, of the lowest and of the highest quality: more than 1, because other changes are
 /// made beside it and the synthesis is not linear.
@@ -72,23 +75,25 @@ pub struct Goal<'a> {
 }
 
 /// Better codes than `codes`, which count from their means and are those of a whole picture, found in so
-/// many passes. Parallel iterators inside run in the caller's thread pool; windows are searched one
+/// many rounds. Parallel iterators inside run in the caller's thread pool; windows are searched one
 /// after the other.
 pub fn search(
     model: &Model,
     transform: &Transform,
     goal: Goal,
     mut codes: CodeGrid,
-    passes: u32,
+    rounds: u32,
 ) -> Result<CodeGrid> {
     let [_, rows, columns] = codes.shape();
     let margin = transform.synthesis.margin(transform.stride);
-    let wanted = wanted(transform, goal, &codes)?;
-    for core in tiles(rows, columns, 1 << TILE_LOG2) {
-        let region = grow(core, margin, rows, columns);
-        let window = Window { model, transform, goal, core, region };
-        let found = window.search(codes.tile(region), &wanted.tile(core), passes)?;
-        codes.set_tile(core, &found.tile(window.inner()));
+    for _ in 0..rounds {
+        let wanted = wanted(transform, goal, &codes)?;
+        for core in tiles(rows, columns, 1 << TILE_LOG2) {
+            let region = grow(core, margin, rows, columns);
+            let window = Window { model, transform, goal, core, region };
+            let found = window.search(codes.tile(region), &wanted.tile(core))?;
+            codes.set_tile(core, &found.tile(window.inner()));
+        }
     }
     Ok(codes)
 }
@@ -148,7 +153,7 @@ impl Window<'_> {
     }
 
     /// Better codes of the region than `codes`; those of the core were rounded from `wanted`.
-    fn search(&self, mut codes: CodeGrid, wanted: &CodeGrid, passes: u32) -> Result<CodeGrid> {
+    fn search(&self, mut codes: CodeGrid, wanted: &CodeGrid) -> Result<CodeGrid> {
         let (model, Goal { quality, .. }, inner) = (self.model, self.goal, self.inner());
         let mut pass = self.measure(&codes)?;
         let first = (codes.clone(), pass.error);
@@ -161,9 +166,8 @@ impl Window<'_> {
         let damping = DAMPING[0] + share * (DAMPING[1] - DAMPING[0]);
         let mut worth = Worth { curvature, damping: vec![damping; inner.height * inner.width] };
         let mut rate = share.clamp(RATES[0], RATES[1]);
-        let cooling = COOLING.powf(1.0 / f64::from(passes.max(1)));
         let mut begun = false;
-        for _ in 0..passes {
+        for _ in 0..PASSES {
             let gradient = self.gradient(&pass)?;
             let mut core = codes.tile(inner);
             self.aim(&mut targets, &mut core, &gradient, &worth, rate);
@@ -184,7 +188,7 @@ impl Window<'_> {
             if next.cost() < lowest {
                 (lowest, best) = (next.cost(), (codes.clone(), next.error));
             }
-            (pass, rate) = (next, rate * cooling);
+            (pass, rate) = (next, rate * COOLING);
         }
         let written = |(codes, error): &(CodeGrid, f64)| -> Result<f64> {
             let length = written_length(&model.prior, codes.tile(inner), quality)?;
