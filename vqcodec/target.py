@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 CLOSE = 0.99  # of the target: good enough
 CLOSE_ENOUGH = 0.975  # after a search, which cannot be aimed so well
-SEARCHES = 6
+SEARCHES = 8
 MAX_BYTES = 1 << 62
 WIDEST = 96  # dead zone in 1/256: shrinks a file by 10 % and more
 

@@ -23,17 +23,9 @@ pub enum Rounding<'a> {
     /// To the nearest code, after going towards the mean by up to so many 1/256. Codes stay as they
     /// are where that is 0.
     Nearest(u8),
-    /// To the code of least cost.
-    Cheapest(&'a Worth),
-}
-
-/// What it is worth that codes are near the numbers they are made from.
-#[derive(Debug, Clone)]
-pub struct Worth {
-    /// Bits for the square of a symbol's distance, of each variable.
-    pub curvature: Vec<f64>,
-    /// What these are multiplied by at each position, in raster order.
-    pub damping: Vec<f64>,
+    /// To the code of least cost, where the square of a symbol's distance from a number costs so many
+    /// bits, for each variable.
+    Cheapest(&'a [f64]),
 }
 
 /// What a code counts from, in 1/256 symbol.
@@ -46,19 +38,11 @@ impl Origin {
         Self(mean.clamp(-MAX_MEAN, MAX_MEAN))
     }
 
-    /// The symbol of a number; `position` counts in raster order.
-    pub fn symbol(
-        self,
-        number: i32,
-        class: i32,
-        rounding: Rounding,
-        (variable, position): (usize, usize),
-    ) -> i32 {
+    /// The symbol of a number.
+    pub fn symbol(self, number: i32, class: i32, rounding: Rounding, variable: usize) -> i32 {
         match rounding {
             Rounding::Nearest(dead_zone) => self.nearest(number, dead_zone),
-            Rounding::Cheapest(Worth { curvature, damping }) => {
-                self.cheapest(number, class, curvature[variable] * damping[position])
-            }
+            Rounding::Cheapest(worth) => self.cheapest(number, class, worth[variable]),
         }
     }
 

@@ -271,9 +271,8 @@ impl ContextPrior {
                                     None => Logistic::new(mean, class).code(code, *coder),
                                 };
                                 if centred {
-                                    let (origin, place) =
-                                        (Origin::of(mean), (variable, y * width + x));
-                                    let symbol = origin.symbol(*code, class, *rounding, place);
+                                    let origin = Origin::of(mean);
+                                    let symbol = origin.symbol(*code, class, *rounding, variable);
                                     origin.plus(number(symbol, 0)?)
                                 } else {
                                     number(*code, mean)?

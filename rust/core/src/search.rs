@@ -11,17 +11,16 @@
 //! target += rate * (code - gradient / (2 * damping * curvature of the error) - target)
 //! ```
 //! where the gradient is that of the error and of the lengths of all other codes. The rate falls from
-//! pass to pass; the damping falls where a position's own cost has fallen and grows elsewhere, and
-//! everywhere as long as the whole costs more than at first. How much damping a window needs differs
-//! much from picture to picture: where the first pass goes astray, the search begins again with twice
-//! as much. The codes of the cheapest pass remain, unless those at first cost less as they are
-//! written: passes count bits without adaptation of the prior. So a window never costs more than at
-//! first.
+//! pass to pass. How much damping a window needs differs much from picture to picture: where the first
+//! pass goes astray, the search begins again with twice as much. The codes of the cheapest pass are
+//! taken if they cost less as they are written (passes count bits without adaptation of the prior). In
+//! the first round they may cost a little more where they take fewer bits: the lowest qualities have
+//! two kinds of codes of about equal cost, and sizes rise with the quality if it is always the smaller.
 
 use rayon::prelude::*;
 
 use crate::adjoint::Field;
-use crate::centred::{Rounding, Worth};
+use crate::centred::Rounding;
 use crate::codes::{CodeGrid, Tile, tiles};
 use crate::error::Result;
 use crate::gradient::Trace;
@@ -47,16 +46,15 @@ const RATES: [f64; 2] = [0.4, 0.6];
 /// What remains of that from pass to pass: a tenth in the end.
 const COOLING: f64 = 0.749_894_209_332_455_9;
 
-/// Damping at first, of the lowest and of the highest quality: more than 1, because other changes are
-/// made beside it and the synthesis is not linear.
-const DAMPING: [f64; 2] = [2.0, 1.4];
+/// Damping of the lowest and of the highest quality: more than 1, because other changes are made beside
+/// it and the synthesis is not linear.
+const DAMPING: [f64; 2] = [2.4, 1.2];
 
 /// How many times as much as at first a window may cost after its first pass.
 const ASTRAY: f64 = 1.1;
 
-/// Factors of the damping of a position whose cost has fallen, and of one whose cost has grown.
-const BETTER: f64 = 0.9;
-const WORSE: f64 = 1.2;
+/// How many times as much as at first codes of fewer bits may cost after the first round.
+const ABOUT_EQUAL: f64 = 1.03;
 
 /// No target lies farther than this many symbols from its code.
 const FARTHEST: f64 = 2.0;
@@ -86,12 +84,18 @@ pub fn search(
 ) -> Result<CodeGrid> {
     let [_, rows, columns] = codes.shape();
     let margin = transform.synthesis.margin(transform.stride);
-    for _ in 0..rounds {
-        let wanted = wanted(transform, goal, &codes)?;
+    if rounds == 0 {
+        return Ok(codes);
+    }
+    let [height, width] = goal.size;
+    let latents = transform.analyze(goal.pixels, (height, width), goal.quality, 0)?.remove(0);
+    for round in 0..rounds {
+        let wanted = wanted(&latents, &codes);
         for core in tiles(rows, columns, 1 << TILE_LOG2) {
             let region = grow(core, margin, rows, columns);
             let window = Window { model, transform, goal, core, region };
-            let found = window.search(codes.tile(region), &wanted.tile(core))?;
+            let dearest = if round == 0 { ABOUT_EQUAL } else { 1.0 };
+            let found = window.search(codes.tile(region), &wanted.tile(core), dearest)?;
             codes.set_tile(core, &found.tile(window.inner()));
         }
     }
@@ -100,16 +104,14 @@ pub fn search(
 
 /// What codes were rounded from: the latents of the picture, or the codes where these are not the
 /// nearest to them.
-fn wanted(transform: &Transform, goal: Goal, codes: &CodeGrid) -> Result<CodeGrid> {
-    let [height, width] = goal.size;
+fn wanted(latents: &CodeGrid, codes: &CodeGrid) -> CodeGrid {
     let mut wanted = codes.clone();
-    let latents = transform.analyze(goal.pixels, (height, width), goal.quality, 0)?;
-    for (wanted, latent) in wanted.codes_mut().iter_mut().zip(latents[0].codes()) {
+    for (wanted, latent) in wanted.codes_mut().iter_mut().zip(latents.codes()) {
         if (*wanted - latent).abs() <= 1 << VALUE_BITS >> 1 {
             *wanted = *latent;
         }
     }
-    Ok(wanted)
+    wanted
 }
 
 /// One tile of the codes, which may change, in a region that shows all that they do.
@@ -130,14 +132,8 @@ struct Pass {
     lengths: Lengths,
     /// The error's part of the cost.
     error: f64,
-    /// For each position of the region: its error, and inside the core the lengths of its codes.
-    costs: Vec<f64>,
-}
-
-impl Pass {
-    fn cost(&self) -> f64 {
-        self.costs.iter().sum()
-    }
+    /// Bits of the codes of the core, and the error.
+    cost: f64,
 }
 
 impl Window<'_> {
@@ -152,49 +148,58 @@ impl Window<'_> {
         (y..y + height).flat_map(move |y| (x..x + width).map(move |x| (y, x)))
     }
 
-    /// Better codes of the region than `codes`; those of the core were rounded from `wanted`.
-    fn search(&self, mut codes: CodeGrid, wanted: &CodeGrid) -> Result<CodeGrid> {
-        let (model, Goal { quality, .. }, inner) = (self.model, self.goal, self.inner());
-        let mut pass = self.measure(&codes)?;
-        let first = (codes.clone(), pass.error);
-        let start = pass.cost();
-        let (mut lowest, mut best) = (start, first.clone());
-        let latents: Vec<_> = wanted.codes().iter().map(|&code| f64::from(code)).collect();
-        let mut targets = latents.clone();
-        let curvature = self.curvature(&pass.trace)?;
+    /// Better codes of the region than `codes`, or codes of fewer bits that cost at most `dearest` times
+    /// as much; those of the core were rounded from `wanted`.
+    fn search(&self, codes: CodeGrid, wanted: &CodeGrid, dearest: f64) -> Result<CodeGrid> {
+        let first = self.measure(&codes)?;
+        let length = |codes: &CodeGrid| -> Result<f64> {
+            let core = codes.tile(self.inner());
+            Ok(written_length(&self.model.prior, core, self.goal.quality)? as f64 / BIT)
+        };
+        let bits = length(&codes)?;
+        let (found, error) = self.descend(&codes, &first, wanted)?;
+        let (found_bits, cost) = (length(&found)?, bits + first.error);
+        let factor = if found_bits < bits { dearest } else { 1.0 };
+        Ok(if found_bits + error < factor * cost { found } else { codes })
+    }
+
+    /// The codes of the cheapest pass, and the error's part of their cost.
+    fn descend(
+        &self,
+        start: &CodeGrid,
+        first: &Pass,
+        wanted: &CodeGrid,
+    ) -> Result<(CodeGrid, f64)> {
+        let (model, quality, inner) = (self.model, self.goal.quality, self.inner());
         let share = f64::from(quality) / f64::from(model.max_quality().max(1));
         let damping = DAMPING[0] + share * (DAMPING[1] - DAMPING[0]);
-        let mut worth = Worth { curvature, damping: vec![damping; inner.height * inner.width] };
+        let mut worth = self.curvature(&first.trace)?;
+        worth.iter_mut().for_each(|worth| *worth *= damping);
         let mut rate = share.clamp(RATES[0], RATES[1]);
-        let mut begun = false;
+        let mut gradient = self.gradient(first)?;
+        let latents: Vec<_> = wanted.codes().iter().map(|&code| f64::from(code)).collect();
+        let (mut codes, mut targets) = (start.clone(), latents.clone());
+        let (mut best, mut lowest, mut begun) =
+            ((start.clone(), first.error), f64::INFINITY, false);
         for _ in 0..PASSES {
-            let gradient = self.gradient(&pass)?;
             let mut core = codes.tile(inner);
             self.aim(&mut targets, &mut core, &gradient, &worth, rate);
             model.prior.settle(&mut core, quality, Rounding::Cheapest(&worth))?;
             codes.set_tile(inner, &core);
-            let next = self.measure(&codes)?;
-            if !begun && next.cost() > ASTRAY * start {
-                (codes, targets) = (first.0.clone(), latents.clone());
-                worth.damping.iter_mut().for_each(|damping| *damping *= 2.0);
+            let pass = self.measure(&codes)?;
+            if !begun && pass.cost > ASTRAY * first.cost {
+                (codes, targets) = (start.clone(), latents.clone());
+                worth.iter_mut().for_each(|worth| *worth *= 2.0);
                 continue;
             }
             begun = true;
-            let worse = next.cost() > start;
-            for ((y, x), damping) in self.positions().zip(&mut worth.damping) {
-                let at = y * self.region.width + x;
-                *damping *= if next.costs[at] < pass.costs[at] && !worse { BETTER } else { WORSE };
+            if pass.cost < lowest {
+                (lowest, best) = (pass.cost, (codes.clone(), pass.error));
             }
-            if next.cost() < lowest {
-                (lowest, best) = (next.cost(), (codes.clone(), next.error));
-            }
-            (pass, rate) = (next, rate * COOLING);
+            rate *= COOLING;
+            gradient = self.gradient(&pass)?;
         }
-        let written = |(codes, error): &(CodeGrid, f64)| -> Result<f64> {
-            let length = written_length(&model.prior, codes.tile(inner), quality)?;
-            Ok(length as f64 / BIT + error)
-        };
-        Ok(if written(&best)? < written(&first)? { best.0 } else { first.0 })
+        Ok(best)
     }
 
     /// Moves the targets of the core's codes, and puts them in the place of these.
@@ -203,18 +208,17 @@ impl Window<'_> {
         targets: &mut [f64],
         codes: &mut CodeGrid,
         gradient: &Field,
-        worth: &Worth,
+        worth: &[f64],
         rate: f64,
     ) {
         let unit = f64::from(1 << VALUE_BITS);
-        let positions = worth.damping.len();
+        let positions = self.core.height * self.core.width;
         let planes =
             targets.chunks_exact_mut(positions).zip(codes.codes_mut().chunks_exact_mut(positions));
         for (variable, (targets, codes)) in planes.enumerate() {
-            let places = targets.iter_mut().zip(codes).zip(&worth.damping).enumerate();
-            for (position, ((target, code), damping)) in places {
+            for (position, (target, code)) in targets.iter_mut().zip(codes).enumerate() {
                 let slope = f64::from(gradient.values[position * gradient.channels + variable]);
-                let step = slope / (2.0 * damping * worth.curvature[variable]);
+                let step = slope / (2.0 * worth[variable]);
                 // no curvature, no step
                 let step = if step.is_finite() { step.clamp(-FARTHEST, FARTHEST) } else { 0.0 };
                 *target += rate * (f64::from(*code) - unit * step - *target);
@@ -226,16 +230,11 @@ impl Window<'_> {
     fn measure(&self, codes: &CodeGrid) -> Result<Pass> {
         let Self { model, transform, goal, .. } = self;
         let trace = transform.trace(codes, goal.quality)?;
-        let (errors, slopes) = self.errors(&trace);
+        let (error, slopes) = self.errors(&trace);
         let lengths = lengths(&model.prior, &codes.tile(self.inner()), goal.quality)?;
-        let mut costs: Vec<_> = errors.iter().map(|&error| error as f64 * goal.weight).collect();
-        let error = costs.iter().sum();
-        let found = lengths.codes.chunks_exact(codes.shape()[0]);
-        for ((y, x), lengths) in self.positions().zip(found) {
-            let sum: i64 = lengths.iter().map(|&length| i64::from(length)).sum();
-            costs[y * self.region.width + x] += sum as f64 / BIT;
-        }
-        Ok(Pass { trace, slopes, lengths, error, costs })
+        let bits: i64 = lengths.codes.iter().map(|&length| i64::from(length)).sum();
+        let error = error as f64 * goal.weight;
+        Ok(Pass { trace, slopes, lengths, error, cost: bits as f64 / BIT + error })
     }
 
     /// With regard to the codes of the core: of the error, and of the lengths of other codes.
@@ -249,17 +248,16 @@ impl Window<'_> {
         Ok(gradient)
     }
 
-    /// The squared error of each position, and what the cost changes by with each pixel.
-    fn errors(&self, trace: &Trace) -> (Vec<u64>, Field) {
+    /// The squared error, and what the cost changes by with each pixel.
+    fn errors(&self, trace: &Trace) -> (u64, Field) {
         let Self { goal: Goal { pixels, size: [height, width], weight, .. }, region, .. } = *self;
         let stride = self.transform.stride;
         let line = trace.width * COLOURS;
         let mut slopes = self.pixels();
-        let mut errors = vec![0; region.height * region.width];
         let bands = slopes.values.par_chunks_exact_mut(stride * line);
-        let bands = bands.zip(errors.par_chunks_exact_mut(region.width)).enumerate();
-        bands.for_each(|(band, (slopes, errors))| {
+        let errors = bands.enumerate().map(|(band, slopes)| {
             let rows = (height - (region.y + band) * stride).min(stride);
+            let mut sum = 0;
             let count = (width - region.x * stride).min(trace.width) * COLOURS;
             for row in 0..rows {
                 let y = band * stride + row;
@@ -267,18 +265,18 @@ impl Window<'_> {
                 let targets = &pixels[start..][..count];
                 let sums = &trace.sums[y * line..][..count];
                 let slopes = &mut slopes[row * line..][..count];
-                for (index, ((slope, &sum), &target)) in
-                    slopes.iter_mut().zip(sums).zip(targets).enumerate()
-                {
-                    let error = i32::from(shown(sum)) - i32::from(target);
-                    errors[index / (stride * COLOURS)] += (error * error) as u64;
-                    if Trace::moves(sum) {
+                for ((slope, &value), &target) in slopes.iter_mut().zip(sums).zip(targets) {
+                    let error = i32::from(shown(value)) - i32::from(target);
+                    sum += (error * error) as u64;
+                    if Trace::moves(value) {
                         *slope = (2.0 * weight) as f32 * error as f32;
                     }
                 }
             }
+            sum
         });
-        (errors, slopes)
+        let error = errors.sum();
+        (error, slopes)
     }
 
     /// Half the second derivative of the cost's error term for the codes of each channel: the mean

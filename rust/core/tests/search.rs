@@ -1,5 +1,5 @@
-//! The search for codes that count from their means: its gradients are those of the synthesis and of the prior, what it finds costs no more than
-//! what it starts from and is the same on every kernel and number of threads.
+//! The search for codes that count from their means: its gradients are those of the synthesis and of the prior, what it finds costs about
+//! as much as what it starts from or less, and is the same on every kernel and number of threads.
 
 #![allow(missing_docs)]
 
@@ -332,7 +332,7 @@ fn senseless_goals_are_refused() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
 
-    /// Whatever the codes are at first: a window's cost never grows.
+    /// Whatever the codes are at first: a window's cost never grows, but a little for fewer bits.
     #[test]
     fn nothing_gets_worse(
         height in 1..70_usize,
@@ -349,8 +349,14 @@ proptest! {
         let codes = (0..shape.iter().product()).map(|_| random.within(-largest, largest));
         let codes = codes.map(|code| code.clamp(-32768, 32767)).collect();
         let start = vec![CodeGrid::new(shape, codes).unwrap()];
-        let found = search(&MODEL, start.clone(), goal, 1, 1).unwrap();
-        let (before, after) = (cost(&MODEL, &start, goal), cost(&MODEL, &found, goal));
-        prop_assert!(after <= before * (1.0 + 1e-4) + 0.1, "{} from {}", after, before);
+        let [before, once, thrice] = [0, 1, 2].map(|effort| {
+            let found = search(&MODEL, start.clone(), goal, effort, 1).unwrap();
+            let bits = cross_entropy(&MODEL, quality, &found, 1, true).unwrap();
+            (bits, cost(&MODEL, &found, goal))
+        });
+        let at_most = |limit: f64| limit * (1.0 + 1e-4) + 0.1;
+        prop_assert!(once.1 <= at_most(1.03 * before.1), "{:?} from {:?}", once, before);
+        prop_assert!(once.1 <= at_most(before.1) || once.0 <= before.0, "{:?} from {:?}", once, before);
+        prop_assert!(thrice.1 <= at_most(once.1), "{:?} from {:?}", thrice, once);
     }
 }
