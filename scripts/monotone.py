@@ -1,8 +1,8 @@
 """File sizes over the qualities, and over target sizes: do they rise, are they hit?
 
-    python scripts/monotone.py ../shared/data/kodak [--model photo]
+    python scripts/monotone.py ../shared/data/kodak [--model photo] [--targets 0.1 0.3]
 
-Encodes every picture at qualities 0, 5, ..., 100 and into a few target sizes. Ends with an error where a
+Encodes every picture at qualities 0, 5, ..., 100 and into a few target sizes (`--targets` alone: none). Ends with an error where a
 file is not larger than the one of the quality below, above its target or more than 3 % below it.
 """
 
@@ -17,7 +17,7 @@ from rd_benchmark import load_photos
 import vqcodec
 
 QUALITIES = range(0, 101, 5)
-TARGETS = (0.1, 0.15, 0.3, 0.5)  # bits per pixel
+TARGETS = (0.1, 0.15, 0.3, 0.5)
 SLACK = 0.03
 
 
@@ -25,6 +25,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--model", default="photo")
+    parser.add_argument("--targets", type=float, nargs="*", default=TARGETS, help="bits per pixel")
     options = parser.parse_args()
     codec = vqcodec.load(options.model)
     failures, growth, hits = [], [], []
@@ -34,7 +35,7 @@ def main() -> None:
         growth.append(np.divide(sizes[1:], sizes[:-1]))
         if growth[-1].min() <= 1.0:
             failures.append(f"{photo.name}: a higher quality gives no larger file")
-        for target in TARGETS:
+        for target in options.targets:
             limit = int(target * pixels / 8)
             if not sizes[0] <= limit <= sizes[-1]:
                 continue
