@@ -2,8 +2,9 @@
 
     python scripts/monotone.py ../shared/data/kodak [--model photo] [--targets 0.1 0.3]
 
-Encodes every picture at qualities 0, 5, ..., 100 and into a few target sizes (`--targets` alone: none). Ends with an error where a
-file is not larger than the one of the quality below, above its target or more than 3 % below it.
+Encodes every picture at qualities 0, 5, ..., 100 and into a few target sizes (`--targets` alone: none).
+Ends with an error where a file is not larger than the one of the quality below, above its target or more than 3 %
+below it.
 """
 
 from __future__ import annotations
