@@ -137,9 +137,9 @@ class Codec:
 
         A model with labels takes the picture's `label`, 0 to `info.labels - 1`, in place of a quality.
         An `effort` of 1 or 2 searches for codes that cost less, in bits and error, than those nearest to the image,
-        which an effort of 0 takes; 3 refines these by gradients, which needs torch and about a minute. Only
-        codes that count from the prior's means are searched for. With `verify` the bytes are decoded to codes and
-        compared first.
+        which an effort of 0 takes, or fewer bits at about the same cost; 3 refines these by gradients, which needs
+        torch and about a minute. Only codes that count from the prior's means are searched for. With `verify` the
+        bytes are decoded to codes and compared first.
         """
         return self.encode_report(
             image, quality, label=label, target_bytes=target_bytes, effort=effort, verify=verify, threads=threads
@@ -201,7 +201,7 @@ class Codec:
     def _searched(
         self, pixels: np.ndarray, position: int, codes: list[np.ndarray], effort: int, threads: int
     ) -> list[np.ndarray]:
-        """Codes that cost less than the given ones."""
+        """Codes that cost less than the given ones, or fewer bits at about the same cost."""
 
         weight = self._lambda(position) / 3.0
 

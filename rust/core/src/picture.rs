@@ -107,9 +107,9 @@ impl Pixels {
     }
 }
 
-/// Codes that cost fewer `bits + weight * squared error` than the given ones of a picture, found
-/// with some `effort`: 0 gives them back, more takes longer. Codes that do not count from their
-/// means stay as they are.
+/// Codes that cost fewer `bits + weight * squared error` than the given ones of a picture, or fewer
+/// bits at about the same cost, found with some `effort`: 0 gives them back, more takes longer. Codes
+/// that do not count from their means stay as they are.
 pub fn search(
     model: &Model,
     codes: Vec<CodeGrid>,

@@ -33,7 +33,7 @@ use crate::transform::{COLOURS, Transform, grow, shown};
 /// One bit, in units of lengths.
 const BIT: f64 = (1 << LENGTH_BITS) as f64;
 
-/// Rounds of each effort: each begins with the codes of the one before, so more of them never cost more.
+/// Rounds of each effort: each begins with the codes of the one before, so rounds after the first never cost more.
 pub const ROUNDS: [u32; 3] = [0, 1, 3];
 
 /// Passes of a round.
@@ -181,7 +181,7 @@ impl Window<'_> {
         let (mut codes, mut targets) = (start.clone(), latents.clone());
         let (mut best, mut lowest, mut begun) =
             ((start.clone(), first.error), f64::INFINITY, false);
-        for _ in 0..PASSES {
+        for remaining in (0..PASSES).rev() {
             let mut core = codes.tile(inner);
             self.aim(&mut targets, &mut core, &gradient, &worth, rate);
             model.prior.settle(&mut core, quality, Rounding::Cheapest(&worth))?;
@@ -196,8 +196,10 @@ impl Window<'_> {
             if pass.cost < lowest {
                 (lowest, best) = (pass.cost, (codes.clone(), pass.error));
             }
-            rate *= COOLING;
-            gradient = self.gradient(&pass)?;
+            if remaining > 0 {
+                rate *= COOLING;
+                gradient = self.gradient(&pass)?;
+            }
         }
         Ok(best)
     }
