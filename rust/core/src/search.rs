@@ -84,9 +84,6 @@ pub fn search(
 ) -> Result<CodeGrid> {
     let [_, rows, columns] = codes.shape();
     let margin = transform.synthesis.margin(transform.stride);
-    if rounds == 0 {
-        return Ok(codes);
-    }
     let [height, width] = goal.size;
     let latents = transform.analyze(goal.pixels, (height, width), goal.quality, 0)?.remove(0);
     for round in 0..rounds {
