@@ -27,6 +27,8 @@ __all__ = [
     "cross_entropy",
     "decode",
     "decode_batch",
+    "filtered",
+    "fit_filter",
     "head_outputs",
     "kernel",
     "model_config",
@@ -141,6 +143,10 @@ class Header:
     @property
     def exact(self) -> tuple[int, int] | None:
         """Channels and bits of a sample where the file holds all samples exactly."""
+
+    @property
+    def filter(self) -> bytes:
+        """The filter that the picture in the codes goes through at last, as `fit_filter` gives it; empty without one."""
 
     @property
     def metadata_bytes(self) -> int:
@@ -300,12 +306,13 @@ def write_file(
     gray: bool = False,
     alpha: bytes | None = None,
     threads: int = 0,
+    filter: bytes | None = None,
 ) -> tuple[bytes, float]:
     """Return the file of a picture, and the bits of information in its codes (see cross_entropy).
 
     `codes` holds one int32 (n, h, w) array for each level, coarse to fine, within 16 bits, h and w being height
-    and width divided by the level's stride, rounded up. `quality` is in 1/16 of a level. LimitError
-    where no reader would take the file, whatever its `max_pixels`.
+    and width divided by the level's stride, rounded up. `quality` is in 1/16 of a level, `filter` what
+    `fit_filter` gave for these codes. LimitError where no reader would take the file, whatever its `max_pixels`.
     """
 
 def read_codes(
@@ -396,6 +403,26 @@ def search(
 
     The result depends on the arguments alone, not on threads or machine; effort 0 and codes that do not
     count from their means stay as they are. Pixels are uint8 (height, width, 3), codes int32 (n, h, w).
+    """
+
+def fit_filter(
+    model: Model,
+    codes: Sequence[NDArray[np.int32]],
+    pixels: NDArray[np.uint8],
+    quality: int,
+    weight: float,
+    threads: int = 0,
+) -> bytes:
+    """Return the filter that saves most of `bits + weight * squared error`, its own bits counted; empty where none does.
+
+    It is linear, and takes what `synthesize` makes of the codes nearer to the pixels. Arguments are those of
+    `search`, on which alone the result depends.
+    """
+
+def filtered(filter: bytes, pixels: NDArray[np.int16], threads: int = 0) -> NDArray[np.uint8]:
+    """Return pixels (height, width, 3) in 1/64 of 255, not rounded yet, as decoders show them, uint8.
+
+    CorruptedError where `filter` is none that `fit_filter` gives.
     """
 
 def settle(

@@ -1,7 +1,7 @@
 """Codec: image to bytes and back, the one place where all steps meet.
 
-encode: pixels -> analysis -> codes -> integer prior -> range coder -> container -> bytes
-decode: bytes -> container -> range coder -> integer prior -> codes -> synthesis -> pixels
+encode: pixels -> analysis -> codes (-> filter) -> integer prior -> range coder -> container -> bytes
+decode: bytes -> container -> range coder -> integer prior -> codes -> synthesis (-> filter) -> pixels
 """
 
 from __future__ import annotations
@@ -115,7 +115,8 @@ class Codec:
         if self.device != "cpu":
             codes = self.codes(data, levels=levels, max_pixels=max_pixels, threads=threads)
             size, level = (header.height, header.width), header.quality / QUALITY_STEPS
-            decoded = self._transform.synthesize(codes, size, level, gray=header.gray)
+            filter = header.filter if levels in (0, len(header.levels)) else b""
+            decoded = self._transform.synthesize(codes, size, level, gray=header.gray, filter=filter)
             samples, shape = bytearray(decoded), decoded.shape
         else:
             samples, shape = _core.decode(self._model, data, max_pixels, threads, levels)
@@ -137,8 +138,9 @@ class Codec:
 
         A model with labels takes the picture's `label`, 0 to `info.labels - 1`, in place of a quality.
         An `effort` of 1 or 2 searches for codes that cost less, in bits and error, than those nearest to the image,
-        which an effort of 0 takes, or fewer bits at about the same cost; 3 refines these by gradients, which needs
-        torch and about a minute. Only codes that count from the prior's means are searched for. With `verify` the
+        which an effort of 0 takes, or fewer bits at about the same cost, and fits a filter that decoders end with;
+        3 refines the codes by gradients, which needs torch and about a minute. Only codes that count from the prior's
+        means are searched for. With `verify` the
         bytes are decoded to codes and compared first.
         """
         return self.encode_report(
@@ -190,10 +192,13 @@ class Codec:
         alpha = None if picture.alpha is None else alpha_to_bytes(picture.alpha)
 
         def attempt(position: int, dead_zone: int, effort: int) -> Attempt:
-            codes = self._analyze(picture.pixels, position, dead_zone, threads)
+            codes, filter = self._analyze(picture.pixels, position, dead_zone, threads), b""
             if effort and self.searches:
+                weight = self._lambda(position) / 3.0
                 codes = self._searched(picture.pixels, position, codes, effort, threads)
-            data, bits = _core.write_file(self._model, width, height, position, codes, picture.gray, alpha, threads)
+                filter = _core.fit_filter(self._model, codes, picture.pixels, position, weight, threads)
+            size, gray = (width, height), picture.gray
+            data, bits = _core.write_file(self._model, *size, position, codes, gray, alpha, threads, filter)
             return Attempt(position, dead_zone, codes, data, bits)
 
         return attempt

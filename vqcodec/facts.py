@@ -44,6 +44,7 @@ def header_facts(header: Header) -> dict[str, Any]:
             for (stride, side), size in zip(header.levels, header.payload_bytes, strict=True)
         ],
         "header_bytes": header.header_bytes,
+        "filter_bytes": len(header.filter),
         "alpha_bytes": header.alpha_bytes,
         "metadata_bytes": header.metadata_bytes,
         "exact_bytes": header.exact_bytes,
@@ -59,12 +60,13 @@ def lines(facts: dict[str, Any]) -> list[str]:
     kind = f", lossless, {facts['channels']} samples of {facts['bits']} bits a pixel" if facts["lossless"] else ""
     model = [f"model    {facts['model'] or 'not on this machine'}, id {facts['model_id']}"]
     position = [f"quality  {quality}position {facts['quality_position']}"]
+    filter = f", of these the filter {facts['filter_bytes']}" if facts["filter_bytes"] else ""
     return [
         f"picture  {facts['width']}x{facts['height']}, {colour}{alpha}{kind}",
         f"size     {facts['bytes']} bytes, {facts['bpp']:.3f} bpp",
         *(model if facts["model_id"] else []),
         *(position if facts["levels"] else []),
-        f"format   version {facts['format_version']}, header {facts['header_bytes']} bytes",
+        f"format   version {facts['format_version']}, header {facts['header_bytes']} bytes{filter}",
         *(
             f"level {number}  one code vector for {level['stride']}x{level['stride']} pixels, "
             f"tiles of {level['tile_side']}x{level['tile_side']}, {level['bytes']} bytes"

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from vqcodec import _core
 from vqcodec._core import Header
 from vqcodec.config import VALUE_UNIT
 from vqcodec.errors import InvalidInputError
@@ -56,12 +57,21 @@ class Transform:
         return [np.ascontiguousarray(grid) for grid in codes]
 
     def synthesize(
-        self, codes: Sequence[np.ndarray], size: tuple[int, int], level: float, *, gray: bool = False
+        self,
+        codes: Sequence[np.ndarray],
+        size: tuple[int, int],
+        level: float,
+        *,
+        gray: bool = False,
+        filter: bytes = b"",
     ) -> np.ndarray:
-        """Mirror of `analyze`: pixels (*size, 3), of a gray picture (*size, 1), of the codes of one level or of all."""
+        """Mirror of `analyze`: pixels (*size, 3), of a gray picture (*size, 1), of the codes of one level or of all.
+
+        They go through the `filter` of a file, if it has one.
+        """
         ratios = self.ratios[: len(codes)]
         height, width = (-(-side // self.stride) for side in size)
-        pixels = np.empty((height * self.stride, width * self.stride, 3), np.uint8)
+        pixels = np.empty((height * self.stride, width * self.stride, 3), np.int16)
         with torch.inference_mode():
             for window in windows(height, width, CORE, self.margin):
                 cuts = []
@@ -71,39 +81,38 @@ class Transform:
                     cuts.append(self._values(cut)[None])
                 rows, columns = window.region
                 shape = (rows.stop - rows.start, columns.stop - columns.start)
-                found = self.model.synthesize(cuts, self._level(level), shape)[0]
-                shown = (found * 255.0).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
-                pixels[_times(window.core, self.stride)] = shown[_times(window.inner, self.stride)]
-        shown = pixels[: size[0], : size[1]]
-        return np.ascontiguousarray(_gray(shown) if gray else shown)
+                found = _unrounded(self.model.synthesize(cuts, self._level(level), shape))[0]
+                pixels[_times(window.core, self.stride)] = found[_times(window.inner, self.stride)]
+        return _shown(pixels, size, filter, gray)
 
     def synthesize_batch(self, codes: Sequence[Sequence[np.ndarray]], headers: Sequence[Header]) -> list[np.ndarray]:
         """`synthesize` of many pictures; small ones of one size and level go through the networks together."""
         pixels: list[np.ndarray] = [np.empty(0, np.uint8)] * len(codes)
-        alike: dict[tuple[int, int, int, bool], list[int]] = {}
+        alike: dict[tuple[int, int, int], list[int]] = {}
         for number, header in enumerate(headers):
-            alike.setdefault((header.height, header.width, header.quality, header.gray), []).append(number)
-        for (*size, quality, gray), numbers in alike.items():
+            alike.setdefault((header.height, header.width, header.quality), []).append(number)
+        for (*size, quality), numbers in alike.items():
             height, width = (-(-side // self.stride) for side in size)
             step = max(CORE * CORE // (height * width), 1)  # as much memory as a window takes
             for some in (numbers[at : at + step] for at in range(0, len(numbers), step)):
-                if max(height, width) > CORE:
-                    shown = [self.synthesize(codes[n], (size[0], size[1]), quality / 16, gray=gray) for n in some]
-                else:
+                together = max(height, width) <= CORE
+                if together:
                     grids = [np.stack(level) for level in zip(*(codes[number] for number in some), strict=True)]
-                    shown = list(self._together(grids, quality / 16, (height, width))[:, : size[0], : size[1]])
-                    shown = [_gray(picture) if gray else picture for picture in shown]
-                for number, picture in zip(some, shown, strict=True):
-                    pixels[number] = np.ascontiguousarray(picture)
+                    found = self._together(grids, quality / 16, (height, width))
+                for index, number in enumerate(some):
+                    filter, gray = headers[number].filter, headers[number].gray
+                    pixels[number] = (
+                        _shown(found[index], (size[0], size[1]), filter, gray)
+                        if together
+                        else self.synthesize(codes[number], (size[0], size[1]), quality / 16, gray=gray, filter=filter)
+                    )
         return pixels
 
     def _together(self, grids: Sequence[np.ndarray], level: float, shape: tuple[int, int]) -> np.ndarray:
-        """Pixels (B, H, W, 3) uint8 of grids (B, N, h, w), one for each level of the model."""
+        """Pixels (B, H, W, 3) int16, not rounded yet, of grids (B, N, h, w), one for each level of the model."""
         with torch.inference_mode():
             tensors = [self._values(grid) for grid in grids]
-            found = self.model.synthesize(tensors, self._level(level).expand(len(grids[0])), shape)
-            shown: np.ndarray = (found * 255.0).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
-            return shown
+            return _unrounded(self.model.synthesize(tensors, self._level(level).expand(len(grids[0])), shape))
 
     def _codes(self, images: torch.Tensor, level: float, dead_zone: float) -> list[torch.Tensor]:
         if not self.model.config.centred:
@@ -118,6 +127,22 @@ class Transform:
 
     def _level(self, level: float) -> torch.Tensor:
         return torch.full((1,), level, device=self.device)
+
+
+def _unrounded(images: torch.Tensor) -> np.ndarray:
+    """Images (B, 3, H, W) float in [0, 1] as pixels (B, H, W, 3) int16 in 1/64 of 255, as filters take them."""
+    pixels: np.ndarray = (images * (255.0 * 64.0)).round().to(torch.int16).permute(0, 2, 3, 1).cpu().numpy()
+    return pixels
+
+
+def _shown(pixels: np.ndarray, size: tuple[int, int], filter: bytes, gray: bool) -> np.ndarray:
+    """Such pixels of one picture, as a decoder shows them: (*size, 3) uint8, of a gray picture (*size, 1)."""
+    if filter:
+        shown = _core.filtered(filter, np.ascontiguousarray(pixels))
+    else:
+        shown = ((pixels + 32) >> 6).astype(np.uint8)
+    shown = shown[: size[0], : size[1]]
+    return np.ascontiguousarray(_gray(shown) if gray else shown)
 
 
 def _gray(pixels: np.ndarray) -> np.ndarray:

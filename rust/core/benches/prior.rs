@@ -26,7 +26,14 @@ fn photo(criterion: &mut Criterion) {
     parts.calm_heads();
     let file = parts.file();
     let codes = [sizes.codes(32, 48, 4)];
-    let picture = Picture { width: 768, height: 512, quality: QUALITY, gray: false, alpha: None };
+    let picture = Picture {
+        width: 768,
+        height: 512,
+        quality: QUALITY,
+        gray: false,
+        alpha: None,
+        filter: b"",
+    };
 
     for kernel in Kernel::available() {
         let model = Model::load(&file).expect("a valid model").with_kernel(kernel);

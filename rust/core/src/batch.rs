@@ -41,7 +41,8 @@ pub fn decode(
 ) -> Result<Vec<Pixels>> {
     each_group(model, files, limits, threads, |header, codes| {
         let size = [header.height as usize, header.width as usize];
-        let pictures = synthesize_together(model, &codes, size, header.quality)?;
+        let filter = header.filter()?;
+        let pictures = synthesize_together(model, &codes, size, header.quality, filter.as_ref())?;
         Ok(pictures.into_iter().map(|samples| Pixels::of(header, samples)).collect())
     })
 }

@@ -3,13 +3,14 @@
 use crate::checksum::{ModelId, crc32};
 use crate::codes::{Tile, tiles};
 use crate::error::{Error, Result};
+use crate::filter::{self, Filter};
 use crate::limits::Limits;
 
 /// The first bytes of every file.
 pub const MAGIC: [u8; 4] = *b"VQC\x1a";
 
 /// The newest format version: every version from 1 is read.
-pub const VERSION: u8 = 6;
+pub const VERSION: u8 = 7;
 
 /// The version of files of codes alone, which the parts of version 3 are not in.
 pub const CODES_VERSION: u8 = 2;
@@ -25,6 +26,9 @@ pub const COLOURS_VERSION: u8 = 5;
 
 /// The version that brought tiles coded with the help of a learned expert.
 pub const LEARNED_VERSION: u8 = 6;
+
+/// The version of files with a filter, which brought it.
+pub const FILTER_VERSION: u8 = 7;
 
 /// What a file names that needs no model.
 pub const NO_MODEL: ModelId = ModelId([0; 8]);
@@ -45,6 +49,7 @@ const GRAY: u8 = 1;
 const ALPHA: u8 = 2;
 const EXACT: u8 = 4;
 const METADATA: u8 = 8;
+const FILTER: u8 = 16;
 
 /// How one level divides a picture into codes and tiles.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -100,9 +105,16 @@ pub struct Header {
     pub levels: Vec<Level>,
     /// The exact samples.
     pub exact: Option<Exact>,
+    /// The bytes of the [`Filter`] of the picture in its codes; none without one.
+    pub filter: Vec<u8>,
 }
 
 impl Header {
+    /// The filter of the picture in its codes.
+    pub fn filter(&self) -> Result<Option<Filter>> {
+        if self.filter.is_empty() { Ok(None) } else { Filter::read(&self.filter).map(Some) }
+    }
+
     /// Whether the exact samples need a model of pixels.
     pub fn needs_pixel_model(&self) -> bool {
         self.levels.is_empty() && self.model != NO_MODEL
@@ -200,7 +212,8 @@ pub fn write(header: &Header, parts: Parts) -> Result<Vec<u8>> {
         if header.gray { GRAY } else { 0 }
             | if alpha.is_some() { ALPHA } else { 0 }
             | if header.exact.is_some() { EXACT } else { 0 }
-            | if metadata.is_some() { METADATA } else { 0 },
+            | if metadata.is_some() { METADATA } else { 0 }
+            | if header.filter.is_empty() { 0 } else { FILTER },
     );
     bytes.extend(header.model.0);
     bytes.push(header.quality);
@@ -212,6 +225,7 @@ pub fn write(header: &Header, parts: Parts) -> Result<Vec<u8>> {
         bytes.extend([channels, bits, tile_log2]);
         bytes.extend(checksum.to_le_bytes());
     }
+    bytes.extend(filter_bytes(header));
     let codes = payloads.iter().flatten().map(Vec::as_slice).chain(alpha).chain(metadata);
     join(&bytes[MAGIC.len()..], &codes.chain(exact.iter().map(Vec::as_slice)).collect::<Vec<_>>())
 }
@@ -221,7 +235,7 @@ pub fn write(header: &Header, parts: Parts) -> Result<Vec<u8>> {
 pub struct Pieces<'a> {
     /// The header between the magic number and `own`.
     pub head: &'a [u8],
-    /// From there to the lengths of the parts: the checksum of exact samples, which no other picture has.
+    /// From there to the lengths of the parts: what no other picture has, the checksum of exact samples or the filter.
     pub own: &'a [u8],
     /// The payloads in the order of the file, then the alpha chunk.
     pub parts: Vec<&'a [u8]>,
@@ -239,7 +253,8 @@ pub fn split<'a>(bytes: &'a [u8], limits: &Limits) -> Result<Pieces<'a>> {
         behind_head += length.len();
         parts.push(container.verified_payload(bytes, part)?);
     }
-    let own = if container.header.exact.is_some() { CHECKSUM_BYTES as usize } else { 0 };
+    let checksum = if container.header.exact.is_some() { CHECKSUM_BYTES as usize } else { 0 };
+    let own = checksum + filter_bytes(&container.header).len();
     let head = &bytes[MAGIC.len()..container.header_bytes as usize - behind_head];
     let (head, own) = head.split_at(head.len() - own);
     Ok(Pieces { head, own, parts })
@@ -272,7 +287,8 @@ pub fn parse(bytes: &[u8], limits: &Limits) -> Result<Container> {
     let mut reader = Reader { bytes, position: 0 };
     let version = read_magic(&mut reader)?;
     let flags = reader.byte()?;
-    let known = GRAY | ALPHA | if version > CODES_VERSION { EXACT | METADATA } else { 0 };
+    let exact = if version > CODES_VERSION { EXACT | METADATA } else { 0 };
+    let known = GRAY | ALPHA | exact | if version >= FILTER_VERSION { FILTER } else { 0 };
     if flags & !known != 0 {
         return Err(Error::Corrupted { what: "reserved flag bits are set" });
     }
@@ -289,8 +305,9 @@ pub fn parse(bytes: &[u8], limits: &Limits) -> Result<Container> {
     });
     let levels = levels.collect::<Result<_>>()?;
     let exact = if flags & EXACT != 0 { Some(read_exact(&mut reader)?) } else { None };
-    let header =
-        Header { version, gray: flags & GRAY != 0, model, quality, width, height, levels, exact };
+    let filter = if flags & FILTER != 0 { read_filter(&mut reader)? } else { Vec::new() };
+    let gray = flags & GRAY != 0;
+    let header = Header { version, gray, model, quality, width, height, levels, exact, filter };
     let has = (flags & ALPHA != 0, flags & METADATA != 0);
     check_header(&header, has).map_err(|what| Error::Corrupted { what })?;
     read_lengths(reader, header, limits, has)
@@ -299,6 +316,26 @@ pub fn parse(bytes: &[u8], limits: &Limits) -> Result<Container> {
 fn read_exact(reader: &mut Reader) -> Result<Exact> {
     let [channels, bits, tile_log2] = reader.array()?;
     Ok(Exact { channels, bits, tile_log2, checksum: u32::from_le_bytes(reader.array()?) })
+}
+
+fn read_filter(reader: &mut Reader) -> Result<Vec<u8>> {
+    let length = reader.leb128()? as usize;
+    if !(1..=filter::MAX_BYTES).contains(&length) {
+        return Err(Error::Corrupted { what: "a filter has 1 to 512 bytes" });
+    }
+    let bytes = reader.rest().get(..length).ok_or(Error::Truncated { what: "header" })?;
+    reader.position += length;
+    Ok(bytes.to_vec())
+}
+
+/// Mirror of `read_filter`.
+fn filter_bytes(header: &Header) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    if !header.filter.is_empty() {
+        write_leb128(header.filter.len() as u32, &mut bytes);
+        bytes.extend(&header.filter);
+    }
+    bytes
 }
 
 /// The end of the header: the lengths of all parts, and its checksum.
@@ -419,6 +456,14 @@ fn check_header(
     }
     if header.version <= CODES_VERSION && (header.exact.is_some() || metadata) {
         return Err("this format version has neither exact samples nor metadata");
+    }
+    if !header.filter.is_empty() {
+        if header.version < FILTER_VERSION || header.exact.is_some() {
+            return Err("there is no filter in this format version or before exact samples");
+        }
+        if header.filter.len() > filter::MAX_BYTES || header.filter().is_err() {
+            return Err("the filter is not one");
+        }
     }
     if header.width == 0 || header.height == 0 {
         return Err("a picture has at least one pixel");

@@ -72,7 +72,8 @@ pub fn write_file(
         Aid::Pixels(model) => (model.id, 0, vec![]),
     };
     let (version, gray, exact) = (EXACT_VERSION, channels <= 2, Some(exact));
-    let mut header = Header { version, gray, model, quality, width, height, levels, exact };
+    let filter = Vec::new();
+    let mut header = Header { version, gray, model, quality, width, height, levels, exact, filter };
     let payloads = match aid {
         Aid::Preview(Preview { model, codes, .. }) => {
             stream::code_levels(model, &header, codes, threads)?.0

@@ -30,6 +30,7 @@ pub mod error;
 pub mod escape;
 pub mod exact;
 pub mod features;
+pub mod filter;
 pub mod gain;
 pub mod gradient;
 pub mod kernels;
@@ -55,6 +56,7 @@ mod tensors;
 pub mod threads;
 pub mod transform;
 pub mod trunk;
+pub mod wiener;
 
 pub use codes::CodeGrid;
 pub use error::{Error, Result};

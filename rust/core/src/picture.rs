@@ -4,13 +4,14 @@ use crate::codes::CodeGrid;
 use crate::container::{self, Header};
 use crate::context::ContextPrior;
 use crate::error::{Error, Result};
+use crate::filter::{Filter, Unrounded};
 use crate::limits::Limits;
 use crate::model::Model;
 use crate::prior::Prior;
 use crate::search::{self, Goal, ROUNDS};
 use crate::stream;
 use crate::threads::with_threads;
-use crate::transform::{CORE, Transform};
+use crate::transform::{COLOURS, CORE, Transform, bounded};
 
 /// The codes, coarse to fine, of `(height, width, 3)` sRGB pixels at a `quality` position; the result does not
 /// depend on `threads` (0: as many as there are cores). A `dead_zone` above 0, in 1/256, makes
@@ -34,17 +35,18 @@ pub fn analyze(
 }
 
 /// Mirror of `analyze`: `(height, width, 3)` sRGB pixels of codes, of all levels or of the first one
-/// alone.
+/// alone, through the picture's `filter` if there is one.
 pub fn synthesize(
     model: &Model,
     codes: &[CodeGrid],
     [height, width]: [usize; 2],
     quality: u8,
+    filter: Option<&Filter>,
     threads: usize,
 ) -> Result<Vec<u8>> {
     let transform = check(model, [height, width], quality)?;
     check_shapes(model, codes, [height, width])?;
-    with_threads(threads, || transform.synthesize(codes, height, width, quality))?
+    with_threads(threads, || transform.synthesize(codes, height, width, quality, filter))?
 }
 
 /// The same for several pictures of one size, in the thread pool of the caller.
@@ -53,15 +55,16 @@ pub(crate) fn synthesize_together(
     pictures: &[Vec<CodeGrid>],
     [height, width]: [usize; 2],
     quality: u8,
+    filter: Option<&Filter>,
 ) -> Result<Vec<Vec<u8>>> {
     let transform = check(model, [height, width], quality)?;
     for codes in pictures {
         check_shapes(model, codes, [height, width])?;
     }
     if height.max(width) <= CORE << model.stride_log2 {
-        return transform.synthesize_together(pictures, height, width, quality);
+        return transform.synthesize_together(pictures, height, width, quality, filter);
     }
-    let one = |codes: &Vec<CodeGrid>| transform.synthesize(codes, height, width, quality);
+    let one = |codes: &Vec<CodeGrid>| transform.synthesize(codes, height, width, quality, filter);
     pictures.iter().map(one).collect()
 }
 
@@ -89,7 +92,10 @@ pub fn decode(
     let codes = stream::read_codes(model, bytes, limits, threads, levels)?;
     let header = container::parse(bytes, limits)?.header;
     let (height, width) = (header.height as usize, header.width as usize);
-    let samples = synthesize(model, &codes, [height, width], header.quality, threads)?;
+    let whole = levels == 0 || levels == header.levels.len();
+    let filter = if whole { header.filter()? } else { None };
+    let size = [height, width];
+    let samples = synthesize(model, &codes, size, header.quality, filter.as_ref(), threads)?;
     Ok(Pixels::of(&header, samples))
 }
 
@@ -120,9 +126,7 @@ pub fn search(
     let transform = check(model, goal.size, goal.quality)?;
     check_pixels(goal.pixels, goal.size)?;
     check_shapes(model, &codes, goal.size)?;
-    if !(goal.weight > 0.0 && goal.weight < 1e6) {
-        return Err(Error::InvalidInput(format!("an error cannot be worth {} bits", goal.weight)));
-    }
+    check_weight(goal.weight)?;
     if effort >= ROUNDS.len() {
         let most = ROUNDS.len() - 1;
         return Err(Error::InvalidInput(format!("there is no such effort: the most is {most}")));
@@ -137,6 +141,37 @@ pub fn search(
     }
 }
 
+/// The bytes of the filter that serves a picture's codes of all levels best, as a file holds them: empty where none is
+/// worth its bits.
+pub fn fit(model: &Model, codes: &[CodeGrid], goal: Goal, threads: usize) -> Result<Vec<u8>> {
+    let transform = check(model, goal.size, goal.quality)?;
+    check_pixels(goal.pixels, goal.size)?;
+    check_shapes(model, codes, goal.size)?;
+    check_weight(goal.weight)?;
+    let filter = with_threads(threads, || transform.fit(codes, goal))??;
+    filter.map_or(Ok(Vec::new()), |filter| filter.write())
+}
+
+/// Pixels `(height, width, 3)` in 1/64 of 255, which another synthesis gives, as a file's `filter` and a decoder show
+/// them.
+pub fn filtered(
+    filter: &[u8],
+    mut values: Vec<i16>,
+    [height, width]: [usize; 2],
+    threads: usize,
+) -> Result<Vec<u8>> {
+    let filter = Filter::read(filter)?;
+    let mut pixels = vec![0; values.len()];
+    if pixels.is_empty() || height.checked_mul(width * COLOURS) != Some(pixels.len()) {
+        return Err(Error::InvalidInput(format!("the pixels are not {height} x {width} x 3")));
+    }
+    values.iter_mut().for_each(|value| *value = bounded((*value).into()));
+    let unrounded = Unrounded { height, width, values };
+    let target = (&mut pixels[..], width * COLOURS);
+    with_threads(threads, || unrounded.show(Some(&filter), [0, 0], width, target))?;
+    Ok(pixels)
+}
+
 /// The shapes of a picture's codes, coarse to fine.
 fn shapes(model: &Model, [height, width]: [usize; 2]) -> Vec<[usize; 3]> {
     let shape = |(stride_log2, prior): (u8, &ContextPrior)| {
@@ -144,6 +179,13 @@ fn shapes(model: &Model, [height, width]: [usize; 2]) -> Vec<[usize; 3]> {
         [prior.variables(), positions(height), positions(width)]
     };
     model.levels().map(shape).collect()
+}
+
+fn check_weight(weight: f64) -> Result<()> {
+    if weight > 0.0 && weight < 1e6 {
+        return Ok(());
+    }
+    Err(Error::InvalidInput(format!("an error cannot be worth {weight} bits")))
 }
 
 fn check_pixels(pixels: &[u8], [height, width]: [usize; 2]) -> Result<()> {

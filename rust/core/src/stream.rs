@@ -7,7 +7,7 @@
 use crate::centred::Rounding;
 use crate::checksum::ModelId;
 use crate::codes::{CodeGrid, Tile, tiles};
-use crate::container::{self, CODES_VERSION, Container, Header, Level, Parts};
+use crate::container::{self, CODES_VERSION, Container, FILTER_VERSION, Header, Level, Parts};
 use crate::context::ContextPrior;
 use crate::entropy::{Decoder, Encoder, Meter};
 use crate::error::{Error, Result};
@@ -33,6 +33,8 @@ pub struct Picture<'a> {
     pub gray: bool,
     /// The alpha chunk: bytes that mean nothing here.
     pub alpha: Option<&'a [u8]>,
+    /// The bytes of the picture's [filter](crate::filter), empty for none.
+    pub filter: &'a [u8],
 }
 
 /// The file of a picture, and the bits of information in its codes under the model's integer
@@ -44,8 +46,11 @@ pub fn write_file(
     codes: &[CodeGrid],
     threads: usize,
 ) -> Result<(Vec<u8>, f64)> {
-    let Picture { width, height, quality, gray, alpha } = picture;
-    let header = Header { gray, ..codes_header(model, quality, [height, width]) };
+    let Picture { width, height, quality, gray, alpha, filter } = picture;
+    let mut header = Header { gray, ..codes_header(model, quality, [height, width]) };
+    if !filter.is_empty() {
+        header = Header { version: FILTER_VERSION, filter: filter.to_vec(), ..header };
+    }
     let (payloads, information) = code_levels(model, &header, codes, threads)?;
     Ok((container::write(&header, Parts::of_codes(&payloads, alpha))?, information))
 }
@@ -53,8 +58,8 @@ pub fn write_file(
 /// The header of a colour picture's codes alone.
 pub(crate) fn codes_header(model: &Model, quality: u8, [height, width]: [u32; 2]) -> Header {
     let (version, levels) = (CODES_VERSION, levels(model).collect());
-    let (gray, exact) = (false, None);
-    Header { version, gray, model: model.id, quality, width, height, levels, exact }
+    let (gray, exact, filter) = (false, None, Vec::new());
+    Header { version, gray, model: model.id, quality, width, height, levels, exact, filter }
 }
 
 /// The payloads of a file's levels, and the bits of information in their codes.

@@ -20,13 +20,16 @@ use crate::coarse::Coarse;
 use crate::codes::{CodeGrid, Tile, tiles};
 use crate::conv::{Conv, Grid, Scratch};
 use crate::error::Result;
+use crate::filter::{Filter, Unrounded};
 use crate::gain::Gain;
 use crate::gradient::Backward;
 use crate::kernels::Kernel;
 use crate::latents::{Head, Window, activations};
 use crate::quantizer::Quantizer;
+use crate::search::Goal;
 use crate::shapes::{check_analysis, check_coarse, check_synthesis};
 use crate::trunk::{Op, reach, run};
+use crate::wiener::Fit;
 
 /// Positions along a window's side, without its margins.
 pub const CORE: usize = 128;
@@ -192,16 +195,51 @@ impl Transform {
         height: usize,
         width: usize,
         quality: u8,
+        filter: Option<&Filter>,
     ) -> Result<Vec<u8>> {
-        let (rows, columns) = (height.div_ceil(self.stride), width.div_ceil(self.stride));
         let mut pixels = vec![0; height * width * COLOURS];
+        let row_bytes = width * COLOURS;
+        self.each_window(codes, [height, width], quality, |shown, inner, [y, x], size| {
+            let start = y * row_bytes + x * COLOURS;
+            let end = pixels.len().min(start + size[0] * row_bytes);
+            shown.show(filter, inner, size[1], (&mut pixels[start..end], row_bytes));
+        })?;
+        Ok(pixels)
+    }
+
+    /// The filter of a picture's codes of all levels that serves a goal best; none where none pays.
+    pub fn fit(&self, codes: &[CodeGrid], goal: Goal) -> Result<Option<Filter>> {
+        let mut fit = Fit::new(goal);
+        self.each_window(codes, goal.size, goal.quality, |shown, inner, place, size| {
+            fit.see(shown, inner, place, size);
+        })?;
+        fit.filter()
+    }
+
+    /// Calls `work` with the pixels of each window, the place of the window's core in these and in the picture, and
+    /// its size, as rows and columns.
+    fn each_window(
+        &self,
+        codes: &[CodeGrid],
+        [height, width]: [usize; 2],
+        quality: u8,
+        mut work: impl FnMut(&Unrounded, [usize; 2], [usize; 2], [usize; 2]),
+    ) -> Result<()> {
+        let (rows, columns) = (height.div_ceil(self.stride), width.div_ceil(self.stride));
         let margin = self.synthesis.margin(self.stride);
         for core in tiles(rows, columns, CORE) {
             let region = grow(core, margin, rows, columns);
             let inputs = self.inputs(codes, region, quality)?;
-            self.synthesize_window(inputs, &mut pixels, width, (core, region), quality);
+            let inner = core.within(region);
+            let [inner, place] =
+                [inner, core].map(|tile| [tile.y, tile.x].map(|n| n * self.stride));
+            let size = [
+                (core.height * self.stride).min(height - place[0]),
+                (core.width * self.stride).min(width - place[1]),
+            ];
+            work(&self.unrounded(inputs, quality), inner, place, size);
         }
-        Ok(pixels)
+        Ok(())
     }
 
     /// The activations of a region for the synthesis trunk and skip: those of the fine codes, 0
@@ -237,6 +275,7 @@ impl Transform {
         height: usize,
         width: usize,
         quality: u8,
+        filter: Option<&Filter>,
     ) -> Result<Vec<Vec<u8>>> {
         let (rows, columns) = (height.div_ceil(self.stride), width.div_ceil(self.stride));
         let whole = Tile { y: 0, x: 0, height: rows, width: columns };
@@ -253,46 +292,32 @@ impl Transform {
         let all = 0..inputs.height;
         self.add_band((&trunk, skip.as_ref()), all, &mut sums, &mut Scratch::default());
         let shown = sums.chunks_exact(rows * self.stride * line).map(|sums| {
-            let mut pixels = Vec::with_capacity(height * width * COLOURS);
-            for sums in sums.chunks_exact(line).take(height) {
-                pixels.extend(sums[..width * COLOURS].iter().map(|&sum| shown(sum)));
-            }
+            let values = sums.iter().map(|&sum| bounded(sum)).collect();
+            let shown =
+                Unrounded { height: rows * self.stride, width: columns * self.stride, values };
+            let mut pixels = vec![0; height * width * COLOURS];
+            shown.show(filter, [0, 0], width, (&mut pixels, width * COLOURS));
             pixels
         });
         Ok(shown.collect())
     }
 
-    /// The pixels of a core from the codes of its region.
-    fn synthesize_window(
-        &self,
-        (input, skip): (Grid, Option<Grid>),
-        pixels: &mut [u8],
-        width: usize,
-        (core, region): (Tile, Tile),
-        quality: u8,
-    ) {
+    /// The pixels of a region from its activations for trunk and skip.
+    fn unrounded(&self, (input, skip): (Grid, Option<Grid>), quality: u8) -> Unrounded {
         let trunk = run(&self.synthesis.trunk, self.kernel, &input, quality);
-        let stride = self.stride;
-        let (line, row_bytes) = (region.width * stride * COLOURS, width * COLOURS);
-        let start = core.y * stride * row_bytes;
-        let end = pixels.len().min(start + core.height * stride * row_bytes);
+        let (height, width) = (input.height * self.stride, input.width * self.stride);
+        let mut values = vec![0; height * width * COLOURS];
+        let each = self.stride * width * COLOURS; // of a row of positions
         let together = input.rows_together(1);
-        let bands = pixels[start..end].par_chunks_mut(together * stride * row_bytes).enumerate();
+        let bands = values.par_chunks_mut(together * each).enumerate();
         bands.for_each_init(Scratch::default, |scratch, (index, band)| {
-            let first = core.y - region.y + index * together;
-            let rows = first..first + band.len().div_ceil(stride * row_bytes);
-            let mut sums = vec![0; rows.len() * stride * line];
+            let first = index * together;
+            let mut sums = vec![0; band.len()];
+            let rows = first..first + band.len() / each;
             self.add_band((&trunk, skip.as_ref()), rows, &mut sums, scratch);
-            let left = core.x * stride * COLOURS;
-            for (row, sums) in band.chunks_exact_mut(row_bytes).zip(sums.chunks_exact(line)) {
-                let row = &mut row[left..];
-                let count = row.len().min(core.width * stride * COLOURS);
-                let sums = &sums[(core.x - region.x) * stride * COLOURS..];
-                for (pixel, &sum) in row[..count].iter_mut().zip(sums) {
-                    *pixel = shown(sum);
-                }
-            }
+            band.iter_mut().zip(&sums).for_each(|(value, &sum)| *value = bounded(sum));
         });
+        Unrounded { height, width, values }
     }
 
     /// Adds the pixels of some rows of positions, in 1/64 of 255, to `sums`, rows of pixels: what the
@@ -311,6 +336,11 @@ impl Transform {
             conv.add_rows(*kernel, input, rows, sums, scratch);
         }
     }
+}
+
+/// A pixel in 1/64 of 255, within what can be shown.
+pub(crate) fn bounded(sum: i32) -> i16 {
+    sum.clamp(0, 255 << PIXEL_BITS) as i16
 }
 
 /// A pixel in 1/64 of 255 as a decoder shows it.

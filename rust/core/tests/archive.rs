@@ -9,8 +9,9 @@ use vqcodec_core::archive::{
 };
 use vqcodec_core::checksum::ModelId;
 use vqcodec_core::container::{
-    CODES_VERSION, Exact, Header, Level, Parts, VERSION, join, split, write,
+    CODES_VERSION, Exact, FILTER_VERSION, Header, Level, Parts, VERSION, join, split, write,
 };
+use vqcodec_core::filter::{Filter, INPUTS};
 use vqcodec_core::{Error, Limits};
 
 /// A file of one or two levels, with payloads that a seed chooses.
@@ -19,14 +20,16 @@ fn file(width: u32, seed: u8, version: u8, alpha: bool) -> Vec<u8> {
     let levels =
         if seed.is_multiple_of(2) { vec![level(4, 6)] } else { vec![level(5, 1), level(4, 2)] };
     let (gray, model) = (seed.is_multiple_of(3), ModelId(*b"abcdefgh"));
-    let exact = (version > CODES_VERSION).then_some(Exact {
+    let exact = (CODES_VERSION + 1..FILTER_VERSION).contains(&version).then_some(Exact {
         channels: if gray { 1 } else { 3 },
         bits: 8,
         tile_log2: 6,
         checksum: u32::from(seed) << 13,
     });
     let quality = seed / 64;
-    let header = Header { version, gray, model, quality, width, height: 40, levels, exact };
+    let filter = Filter { coarseness: seed % 4, weights: [[i32::from(seed % 5); INPUTS]; 3] };
+    let filter = if version >= FILTER_VERSION { filter.write().unwrap() } else { vec![] };
+    let header = Header { version, gray, model, quality, width, height: 40, levels, exact, filter };
     let payload = |index: usize| vec![seed; (index * 37 + usize::from(seed)) % 300];
     let level = |&level: &Level| (0..header.tiles(level).len()).map(payload).collect();
     let payloads: Vec<Vec<Vec<u8>>> = header.levels.iter().map(level).collect();

@@ -41,7 +41,7 @@ fn codes(model: &Model, [height, width]: [usize; 2], quality: u8, threads: usize
 
 fn picture([height, width]: [usize; 2], quality: u8) -> Picture<'static> {
     let [height, width] = [height, width].map(|side| 2 * side as u32);
-    Picture { width, height, quality, gray: false, alpha: None }
+    Picture { width, height, quality, gray: false, alpha: None, filter: b"" }
 }
 
 #[test]
@@ -107,7 +107,7 @@ fn pixels_there_and_back() {
         write_file(&MODEL, Picture { width: 30, height: 23, ..picture([1, 1], 16) }, &codes, 1);
     let read = read_codes(&MODEL, &file.unwrap().0, &Limits::default(), 1, 0).unwrap();
     assert!(read == codes);
-    assert_eq!(synthesize(&MODEL, &read, size, 16, 1).unwrap().len(), pixels.len());
+    assert_eq!(synthesize(&MODEL, &read, size, 16, None, 1).unwrap().len(), pixels.len());
     let drawn = sample(&MODEL, 16, [23, 30], 1).unwrap();
     let mut again = drawn.clone();
     settle(&MODEL, 16, &mut again, 0, 1).unwrap();

@@ -5,16 +5,18 @@
 use proptest::prelude::*;
 use vqcodec_core::checksum::{ModelId, crc32};
 use vqcodec_core::container::{
-    self, CODES_VERSION, Container, Exact, Header, Level, Parts, VERSION, join, parse, split, write,
+    self, CODES_VERSION, Container, Exact, FILTER_VERSION, Header, Level, Parts, VERSION, join,
+    parse, split, write,
 };
+use vqcodec_core::filter::Filter;
 use vqcodec_core::{Error, Limits, Result};
 
 fn header(width: u32, height: u32, levels: &[(u8, u8)]) -> Header {
     let level = |&(stride_log2, tile_log2): &(u8, u8)| Level { stride_log2, tile_log2 };
     let levels = levels.iter().map(level).collect();
     let model = ModelId(*b"abcdefgh");
-    let (gray, quality, exact) = (false, 37, None);
-    Header { version: CODES_VERSION, gray, model, quality, width, height, levels, exact }
+    let (gray, quality, exact, filter) = (false, 37, None, vec![]);
+    Header { version: CODES_VERSION, gray, model, quality, width, height, levels, exact, filter }
 }
 
 /// A payload for each tile, of a few different lengths.
@@ -190,6 +192,13 @@ fn exact_samples() -> impl Strategy<Value = Exact> {
     })
 }
 
+/// The bytes of a filter of a few weights.
+fn filter() -> impl Strategy<Value = Vec<u8>> {
+    let weights = prop::array::uniform3(prop::array::uniform22(-3..4));
+    (0..4_u8, weights)
+        .prop_map(|(coarseness, weights)| Filter { coarseness, weights }.write().unwrap())
+}
+
 proptest! {
     #[test]
     fn round_trip(
@@ -198,11 +207,13 @@ proptest! {
         version in 1..=VERSION,
         (gray, quality, model) in any::<(bool, u8, [u8; 8])>(),
         alpha in prop::option::of(prop::collection::vec(any::<u8>(), 0..99)),
+        filter in prop::option::of(filter()),
     ) {
         levels.sort_by(|a, b| b.cmp(a));
         let model = ModelId(model);
+        let filter = filter.filter(|_| version >= FILTER_VERSION).unwrap_or_default();
         let header =
-            Header { version, gray, quality, model, ..header(width, height, &levels) };
+            Header { version, gray, quality, model, filter, ..header(width, height, &levels) };
         let payloads = payloads(&header);
         let file = write(&header, Parts::of_codes(&payloads, alpha.as_deref())).unwrap();
         let container = read(&file).unwrap();
@@ -210,8 +221,22 @@ proptest! {
         for (parts, payloads) in container.payloads.iter().zip(&payloads) {
             prop_assert_eq!(&chosen(&file, parts), payloads);
         }
-        prop_assert_eq!(chosen(&file, container.alpha.as_slice()), Vec::from_iter(alpha));
-        prop_assert_eq!(container.header, header);
+        prop_assert_eq!(chosen(&file, container.alpha.as_slice()), Vec::from_iter(alpha.clone()));
+        prop_assert_eq!(&container.header, &header);
+        let pieces = split(&file, &Limits::default()).unwrap();
+        prop_assert_eq!(join(&[pieces.head, pieces.own].concat(), &pieces.parts).unwrap(), &file[..]);
+        if !header.filter.is_empty() {
+            prop_assert!(pieces.own.ends_with(&header.filter));
+            for damaged in [
+                Header { version: FILTER_VERSION - 1, ..header.clone() },
+                Header { filter: [&[4], &header.filter[1..]].concat(), ..header.clone() },
+                Header { filter: [&header.filter[..], &[7; 9]].concat(), ..header.clone() },
+                Header { filter: vec![1; 1000], ..header.clone() },
+            ] {
+                let parts = Parts::of_codes(&payloads, alpha.as_deref());
+                prop_assert!(write(&damaged, parts).is_err());
+            }
+        }
     }
 
     /// The parts of version 3: exact samples, with and without a preview, and metadata.
@@ -243,6 +268,7 @@ proptest! {
             Header { exact: Some(Exact { bits: 17, ..exact }), ..header.clone() },
             Header { exact: Some(Exact { channels: 0, ..exact }), ..header.clone() },
             Header { exact: None, ..header.clone() },
+            Header { filter: vec![0], ..header.clone() },
         ] {
             prop_assert!(write(&damaged, parts).is_err());
         }

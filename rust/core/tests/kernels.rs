@@ -174,8 +174,14 @@ fn files_are_equal() {
     let one_level = [Sizes::logistic(), Sizes::categorical(), large];
     for sizes in one_level.iter().cloned().chain(one_level.clone().map(Sizes::two_levels)) {
         let codes = sizes.all_codes(19, 23, 12);
-        let picture =
-            Picture { width: 16 * 23, height: 16 * 19, quality: 21, gray: false, alpha: None };
+        let picture = Picture {
+            width: 16 * 23,
+            height: 16 * 19,
+            quality: 21,
+            gray: false,
+            alpha: None,
+            filter: b"",
+        };
         let models: Vec<Model> =
             Kernel::available().map(|kernel| sizes.model().with_kernel(kernel)).collect();
         let files: Vec<_> =

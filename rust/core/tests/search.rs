@@ -50,7 +50,7 @@ fn pixels([height, width]: [usize; 2], seed: u64) -> Vec<u8> {
 
 /// What the search is to lower, as a decoder would measure it.
 fn cost(model: &Model, codes: &[CodeGrid], goal: Goal) -> f64 {
-    let shown = synthesize(model, codes, goal.size, goal.quality, 1).unwrap();
+    let shown = synthesize(model, codes, goal.size, goal.quality, None, 1).unwrap();
     let errors = shown.iter().zip(goal.pixels).map(|(&a, &b)| f64::from(a.abs_diff(b)).powi(2));
     let error: f64 = errors.sum();
     cross_entropy(model, goal.quality, codes, 1, true).unwrap() + goal.weight * error
@@ -264,8 +264,14 @@ fn threads_and_kernels_do_not_matter() {
         }
     }
     assert!(results.iter().all(|found| *found == results[0]));
-    let picture =
-        Picture { width: 37, height: 269, quality: goal.quality, gray: false, alpha: None };
+    let picture = Picture {
+        width: 37,
+        height: 269,
+        quality: goal.quality,
+        gray: false,
+        alpha: None,
+        filter: b"",
+    };
     let (file, _) = write_file(&MODEL, picture, &results[0], 1).unwrap();
     assert!(read_codes(&MODEL, &file, &Limits::default(), 1, 0).unwrap() == results[0]);
 }
@@ -281,7 +287,7 @@ fn more_effort_finds_more() {
         settle(&MODEL, 16, &mut codes, 0, 1).unwrap();
         codes
     });
-    let pixels = synthesize(&MODEL, &good, size, 16, 1).unwrap();
+    let pixels = synthesize(&MODEL, &good, size, 16, None, 1).unwrap();
     let goal = Goal { pixels: &pixels, size, quality: 16, weight: 0.02 };
     let costs = [0, 1, 2]
         .map(|effort| cost(&MODEL, &search(&MODEL, start.clone(), goal, effort, 1).unwrap(), goal));

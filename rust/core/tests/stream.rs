@@ -15,7 +15,14 @@ use vqcodec_core::{CodeGrid, Error, Limits, Model};
 
 fn picture(height: usize, width: usize, quality: u8) -> Picture<'static> {
     let pixels = |positions: usize| 16 * positions as u32;
-    Picture { width: pixels(width), height: pixels(height), quality, gray: false, alpha: None }
+    Picture {
+        width: pixels(width),
+        height: pixels(height),
+        quality,
+        gray: false,
+        alpha: None,
+        filter: b"",
+    }
 }
 
 fn read(model: &Model, file: &[u8]) -> vqcodec_core::Result<Vec<CodeGrid>> {
@@ -196,11 +203,11 @@ fn tiles_are_independent() {
 
 /// A file of an old version, which nothing else writes any more.
 fn write_version(version: u8, model: &Model, picture: Picture, codes: &CodeGrid) -> Vec<u8> {
-    let Picture { width, height, quality, gray, alpha } = picture;
+    let Picture { width, height, quality, gray, alpha, .. } = picture;
     let level = Level { stride_log2: model.stride_log2, tile_log2: TILE_LOG2 };
-    let levels = vec![level];
+    let (levels, exact, filter) = (vec![level], None, vec![]);
     let header =
-        Header { version, gray, model: model.id, quality, width, height, levels, exact: None };
+        Header { version, gray, model: model.id, quality, width, height, levels, exact, filter };
     let payloads = header.tiles(level).map(|tile| {
         let mut coder = Encoder::default();
         let codes = &mut codes.tile(tile);
@@ -305,6 +312,7 @@ fn forged_headers() {
         height: 32,
         levels: vec![Level { stride_log2: 4, tile_log2: 6 }],
         exact: None,
+        filter: vec![],
     };
     let refused = |header: Header, max_codes: u64| {
         let payloads = header.levels.iter().map(|&level| vec![vec![]; header.tiles(level).len()]);

@@ -154,8 +154,8 @@ fn no_seams(model: &Model, scales: &[usize], axis: usize) {
     });
     let part: Vec<_> = part.collect();
     for levels in 1..=scales.len() {
-        let whole = synthesize(model, &all[..levels], [h, w], 5, 2).unwrap();
-        let part = synthesize(model, &part[..levels], part_size, 5, 2).unwrap();
+        let whole = synthesize(model, &all[..levels], [h, w], 5, None, 2).unwrap();
+        let part = synthesize(model, &part[..levels], part_size, 5, None, 2).unwrap();
         let whole = |start| crop(&whole, [1, h, w, 3], axis, start, count * STRIDE);
         let [ph, pw] = part_size;
         let part = crop(&part, [1, ph, pw, 3], axis, margin * STRIDE, count * STRIDE);
@@ -175,7 +175,9 @@ fn threads_and_kernels_do_not_matter() {
             for threads in [1, 2, 5] {
                 let codes = analyze(&model, &pixels, size, (21, 0), threads).unwrap();
                 let shown: Vec<_> = (1..=codes.len())
-                    .map(|levels| synthesize(&model, &codes[..levels], size, 21, threads).unwrap())
+                    .map(|levels| {
+                        synthesize(&model, &codes[..levels], size, 21, None, threads).unwrap()
+                    })
                     .collect();
                 results.push((codes, shown));
             }
@@ -200,10 +202,10 @@ fn extremes_do_not_overflow() {
         let mut found = Vec::new();
         for pixels in [vec![0; 300], vec![255; 300], pixels(10, 10)] {
             found = analyze(&model, &pixels, [10, 10], (32, 0), 1).unwrap();
-            synthesize(&model, &found, [10, 10], 32, 1).unwrap();
+            synthesize(&model, &found, [10, 10], 32, None, 1).unwrap();
         }
         let extreme: Vec<_> = found.iter().map(|grid| codes(grid.shape(), largest)).collect();
-        synthesize(&model, &extreme, [10, 10], 7, 1).unwrap();
+        synthesize(&model, &extreme, [10, 10], 7, None, 1).unwrap();
     }
 }
 
@@ -240,9 +242,9 @@ fn an_empty_prediction_changes_nothing() {
             let codes = grid.codes().iter().map(|code| code.abs()).collect();
             CodeGrid::new(grid.shape(), codes).unwrap()
         });
-        let shown = synthesize(&two, &both, odd, 9, 1).unwrap();
-        assert!(synthesize(&one, &both[1..], odd, 9, 1).unwrap() == shown);
-        assert!(synthesize(&two, &both[..1], odd, 9, 1).unwrap() != shown);
+        let shown = synthesize(&two, &both, odd, 9, None, 1).unwrap();
+        assert!(synthesize(&one, &both[1..], odd, 9, None, 1).unwrap() == shown);
+        assert!(synthesize(&two, &both[..1], odd, 9, None, 1).unwrap() != shown);
     }
 }
 
@@ -275,10 +277,10 @@ fn the_coarse_picture_is_that_of_fine_codes_of_0() {
         let coarse = codes([3, shape[0], shape[1]], 9);
         let positions = size.map(|side: usize| side.div_ceil(STRIDE));
         let fine = CodeGrid::zeros([5, positions[0], positions[1]]);
-        let alone = synthesize(&model, std::slice::from_ref(&coarse), size, 7, 1).unwrap();
-        assert!(synthesize(&model, &[coarse, fine.clone()], size, 7, 1).unwrap() == alone);
+        let alone = synthesize(&model, std::slice::from_ref(&coarse), size, 7, None, 1).unwrap();
+        assert!(synthesize(&model, &[coarse, fine.clone()], size, 7, None, 1).unwrap() == alone);
         let none = CodeGrid::zeros([3, shape[0], shape[1]]);
-        let empty = synthesize(&model, &[none, fine], size, 7, 1).unwrap();
+        let empty = synthesize(&model, &[none, fine], size, 7, None, 1).unwrap();
         assert!(size == [1, 1] || empty != alone);
     }
 }
@@ -288,7 +290,7 @@ fn grids_that_are_not_those_of_the_picture_are_refused() {
     let model = load(&parts_of(Sizes::logistic().two_levels(), CALM));
     let (coarse, fine) = (CodeGrid::zeros([3, 2, 3]), CodeGrid::zeros([5, 3, 5]));
     let refused = |grids: &[CodeGrid]| {
-        let error = synthesize(&model, grids, [5, 9], 0, 1).unwrap_err();
+        let error = synthesize(&model, grids, [5, 9], 0, None, 1).unwrap_err();
         assert!(matches!(error, Error::InvalidInput(_)), "{error}");
     };
     refused(&[]);
@@ -296,7 +298,7 @@ fn grids_that_are_not_those_of_the_picture_are_refused() {
     refused(&[fine.clone(), coarse.clone()]);
     refused(&[coarse.clone(), fine.clone(), fine.clone()]);
     refused(&[CodeGrid::zeros([3, 3, 3]), fine.clone()]);
-    synthesize(&model, &[coarse, fine], [5, 9], 0, 1).unwrap();
+    synthesize(&model, &[coarse, fine], [5, 9], 0, None, 1).unwrap();
 }
 
 #[test]
@@ -304,7 +306,10 @@ fn codes_without_a_vector_are_refused() {
     let model = load(&book_parts(CALM));
     for code in [-1, 6, 32767, -32768] {
         let codes = CodeGrid::new([5, 1, 1], vec![0, 0, 0, 0, code]).unwrap();
-        assert!(matches!(synthesize(&model, &[codes], [1, 2], 0, 1), Err(Error::Corrupted { .. })));
+        assert!(matches!(
+            synthesize(&model, &[codes], [1, 2], 0, None, 1),
+            Err(Error::Corrupted { .. })
+        ));
     }
 }
 
@@ -666,7 +671,7 @@ proptest! {
         match Model::load(&parts.file()) {
             Ok(model) => {
                 let codes = analyze(&model, &pixels(5, 7), [5, 7], (3, 0), 1).unwrap();
-                synthesize(&model, &codes, [5, 7], 3, 1).unwrap();
+                synthesize(&model, &codes, [5, 7], 3, None, 1).unwrap();
             }
             Err(error) => prop_assert!(matches!(error, Error::InvalidModel(_)), "{}", error),
         }
@@ -689,7 +694,7 @@ proptest! {
         }
         if let Ok(model) = Model::load(&parts.file()) {
             let codes = analyze(&model, &pixels(5, 7), [5, 7], (3, 0), 1).unwrap();
-            synthesize(&model, &codes, [5, 7], 3, 1).unwrap();
+            synthesize(&model, &codes, [5, 7], 3, None, 1).unwrap();
         }
     }
 }

@@ -36,7 +36,7 @@ mod _core {
         write_file,
     };
     #[pymodule_export]
-    use super::picture::{analyze, decode, sample, search, synthesize};
+    use super::picture::{analyze, decode, filtered, fit_filter, sample, search, synthesize};
     #[pymodule_export]
     use super::static_prior::StaticPrior;
 }

@@ -91,7 +91,7 @@ pub fn model_id(py: Python<'_>, data: &[u8]) -> String {
 
 /// See `_core.pyi`.
 #[pyfunction]
-#[pyo3(signature = (model, width, height, quality, codes, gray = false, alpha = None, threads = 0))]
+#[pyo3(signature = (model, width, height, quality, codes, gray = false, alpha = None, threads = 0, filter = None))]
 #[expect(clippy::too_many_arguments, reason = "keyword arguments in Python")]
 pub fn write_file<'py>(
     py: Python<'py>,
@@ -103,9 +103,11 @@ pub fn write_file<'py>(
     gray: bool,
     alpha: Option<&[u8]>,
     threads: i64,
+    filter: Option<&[u8]>,
 ) -> PyResult<(Bound<'py, PyBytes>, f64)> {
     let (codes, threads) = (code_grids(codes)?, thread_count(threads)?);
-    let picture = Picture { width, height, quality, gray, alpha };
+    let filter = filter.unwrap_or_default();
+    let picture = Picture { width, height, quality, gray, alpha, filter };
     let written = py.detach(|| stream::write_file(&model.0, picture, &codes, threads));
     let (bytes, bits) = written.map_err(to_python)?;
     Ok((PyBytes::new(py, &bytes), bits))

@@ -2,12 +2,12 @@
 
 use numpy::PyArray3;
 use pyo3::prelude::*;
-use pyo3::types::PyByteArray;
+use pyo3::types::{PyByteArray, PyBytes};
 use vqcodec_core::Limits;
 use vqcodec_core::picture::{self, Pixels};
 use vqcodec_core::search::Goal;
 
-use crate::arrays::{code_grids, from_pixels, to_arrays, to_pixels};
+use crate::arrays::{code_grids, copy, from_pixels, to_arrays, to_pixels};
 use crate::errors::to_python;
 use crate::model::{Model, thread_count};
 
@@ -42,7 +42,7 @@ pub fn synthesize<'py>(
 ) -> PyResult<Bound<'py, PyArray3<u8>>> {
     let (codes, threads) = (code_grids(codes)?, thread_count(threads)?);
     let size = [height, width];
-    let pixels = py.detach(|| picture::synthesize(&model.0, &codes, size, quality, threads));
+    let pixels = py.detach(|| picture::synthesize(&model.0, &codes, size, quality, None, threads));
     to_pixels(py, [height, width, 3], pixels.map_err(to_python)?)
 }
 
@@ -99,4 +99,38 @@ pub fn search<'py>(
     let goal = Goal { pixels: &pixels, size, quality, weight };
     let codes = py.detach(|| picture::search(&model.0, codes, goal, effort, threads));
     to_arrays(py, codes.map_err(to_python)?)
+}
+
+/// See `_core.pyi`.
+#[pyfunction]
+#[pyo3(signature = (model, codes, pixels, quality, weight, threads = 0))]
+pub fn fit_filter<'py>(
+    py: Python<'py>,
+    model: &Model,
+    codes: &Bound<'py, PyAny>,
+    pixels: &Bound<'py, PyAny>,
+    quality: u8,
+    weight: f64,
+    threads: i64,
+) -> PyResult<Bound<'py, PyBytes>> {
+    let (codes, threads) = (code_grids(codes)?, thread_count(threads)?);
+    let (size, pixels) = from_pixels(pixels)?;
+    let goal = Goal { pixels: &pixels, size, quality, weight };
+    let filter = py.detach(|| picture::fit(&model.0, &codes, goal, threads));
+    Ok(PyBytes::new(py, &filter.map_err(to_python)?))
+}
+
+/// See `_core.pyi`.
+#[pyfunction]
+#[pyo3(signature = (filter, pixels, threads = 0))]
+pub fn filtered<'py>(
+    py: Python<'py>,
+    filter: &[u8],
+    pixels: &Bound<'py, PyAny>,
+    threads: i64,
+) -> PyResult<Bound<'py, PyArray3<u8>>> {
+    let (shape, values) = copy::<i16, 3>("pixels", "(h, w, 3)", pixels)?;
+    let ([height, width, _], threads) = (shape, thread_count(threads)?);
+    let shown = py.detach(|| picture::filtered(filter, values, [height, width], threads));
+    to_pixels(py, shape, shown.map_err(to_python)?)
 }
