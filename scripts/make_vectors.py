@@ -5,7 +5,8 @@
 Every later version must still decode them to the same codes, and encode those codes to the same bytes
 as long as the format version stays. The kinds `picture` and `patches` hold encoded pictures, of which the
 pixels must stay the same, too; the first two were made before there were integer transforms. The folder `lossless`
-holds exact samples, of which the same is true, and the models of pixels that two of its files need.
+holds exact samples, of which the same is true, and the models of pixels that two of its files need; the folder
+`filtered` files of two of the kinds with filters, for which the pictures are their own, one column to the right.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ BOOK = dataclasses.replace(
 PICTURES = {"tile": (200, 333, 0), "tiles": (1500, 40, 61), "dot": (1, 1, 112)}  # height, width, quality
 
 
+FILTER_WEIGHT = 0.02  # bits that a squared error is worth to the fitted filters
 KINDS = {
     "grid": GRID,
     "codebook": BOOK,
@@ -146,6 +148,24 @@ def write_lossless(folder: Path) -> None:
     write_new(folder / "facts.json", json.dumps(facts, indent=1).encode() + b"\n")
 
 
+def write_filtered(folder: Path) -> None:
+    """Files with filters, the pixels that they show, and the filters that were fitted."""
+    folder.mkdir(exist_ok=True)
+    facts = {}
+    for kind in ("centred", "picture2"):
+        model = _core.Model((VECTORS / f"{kind}.safetensors").read_bytes())
+        file = (VECTORS / f"v2-{kind}-tile.vqc").read_bytes()
+        header, codes = _core.read_header(file), _core.read_codes(model, file)
+        height, width, quality = header.height, header.width, header.quality
+        shown = _core.synthesize(model, codes, height, width, quality)
+        filter = _core.fit_filter(model, codes, np.roll(shown, 1, axis=1), quality, FILTER_WEIGHT)
+        file, _ = _core.write_file(model, width, height, quality, codes, filter=filter)
+        write_new(folder / f"v{_core.read_header(file).version}-{kind}.vqc", file)
+        pixels, _ = _core.decode(model, file)
+        facts[kind] = {"filter": filter.hex(), "pixels_sha256": hashlib.sha256(pixels).hexdigest()}
+    write_new(folder / "facts.json", json.dumps(facts, indent=1).encode() + b"\n")
+
+
 def main() -> None:
     VECTORS.mkdir(exist_ok=True)
     for kind, config in KINDS.items():
@@ -169,6 +189,7 @@ def main() -> None:
                 facts[name]["coarse_sha256"] = sha256(_core.synthesize(model, codes[:1], height, width, quality))
         write_new(path.with_suffix(".json"), json.dumps(facts, indent=1).encode() + b"\n")
     write_lossless(VECTORS / "lossless")
+    write_filtered(VECTORS / "filtered")
 
 
 def sha256(*arrays: np.ndarray) -> str:

@@ -62,7 +62,8 @@ def test_files_hold_them(tmp_path: Path, photo: np.ndarray) -> None:
         (codes,) = codec.codes(data)
         (again,) = _core.settle(codec._model, codec.position(50), [codes])
         assert np.array_equal(again, codes)
-        shown = _core.synthesize(codec._model, [codes], *photo.shape[:2], codec.position(50))
+        shape, filter = photo.shape[:2], _core.read_header(data).filter
+        shown = _core.synthesize(codec._model, [codes], *shape, codec.position(50), filter=filter)
         assert np.array_equal(shown, codec.decode(data))
 
 

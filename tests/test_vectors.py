@@ -14,6 +14,7 @@ from vqcodec import _core
 
 VECTORS = Path(__file__).parent / "vectors"
 FILES = sorted(VECTORS.glob("*.vqc"))
+FILTERED = sorted((VECTORS / "filtered").glob("*.vqc"))
 LOSSLESS = sorted((VECTORS / "lossless").glob("*.vqc"))
 
 
@@ -63,6 +64,24 @@ def test_golden_lossless_file_decodes_the_same(path: Path) -> None:
         assert again == data
 
 
+@pytest.mark.parametrize("path", FILTERED, ids=lambda path: path.stem)
+def test_golden_filtered_file_decodes_the_same(path: Path) -> None:
+    kind = path.stem.partition("-")[2]
+    model = _core.Model((VECTORS / f"{kind}.safetensors").read_bytes())
+    facts = json.loads((path.parent / "facts.json").read_text())[kind]
+    data = path.read_bytes()
+    header, codes = _core.verify_checksums(data), _core.read_codes(model, data)
+    size = (header.height, header.width, header.quality)
+    assert header.filter.hex() == facts["filter"]
+    assert hashlib.sha256(_core.decode(model, data)[0]).hexdigest() == facts["pixels_sha256"]
+    shown = _core.synthesize(model, codes, *size)
+    assert hashlib.sha256(shown).hexdigest() != facts["pixels_sha256"]
+    filter = _core.fit_filter(model, codes, np.roll(shown, 1, axis=1), header.quality, 0.02)
+    assert filter == header.filter
+    again, _ = _core.write_file(model, header.width, header.height, header.quality, codes, filter=filter)
+    assert again == data
+
+
 def sha256(*arrays: np.ndarray) -> str:
     return hashlib.sha256(b"".join(array.tobytes() for array in arrays)).hexdigest()
 
@@ -70,3 +89,4 @@ def sha256(*arrays: np.ndarray) -> str:
 def test_there_are_vectors() -> None:
     assert Counter(path.name[:2] for path in FILES) == {"v1": 12, "v2": 21}
     assert Counter(path.name[:2] for path in LOSSLESS) == {"v3": 7, "v4": 1, "v5": 1, "v6": 1}
+    assert Counter(path.name[:2] for path in FILTERED) == {"v7": 2}

@@ -146,7 +146,7 @@ class Header:
 
     @property
     def filter(self) -> bytes:
-        """The filter that the picture in the codes goes through at last, as `fit_filter` gives it; empty without one."""
+        """What the picture in the codes goes through at last, as `fit_filter` gives it; empty without one."""
 
     @property
     def metadata_bytes(self) -> int:
@@ -372,11 +372,18 @@ def analyze(
     """
 
 def synthesize(
-    model: Model, codes: Sequence[NDArray[np.int32]], height: int, width: int, quality: int, threads: int = 0
+    model: Model,
+    codes: Sequence[NDArray[np.int32]],
+    height: int,
+    width: int,
+    quality: int,
+    threads: int = 0,
+    filter: bytes | None = None,
 ) -> NDArray[np.uint8]:
     """Mirror of `analyze`: the uint8 (height, width, 3) pixels of int32 (n, h, w) codes for each level.
 
-    The first of two levels may come alone: it gives a coarse picture of the same size.
+    They go through the `filter` of a file, if there is one. The first of two levels may come alone: it gives a coarse
+    picture of the same size.
     """
 
 def sample(model: Model, quality: int, height: int, width: int, seed: int) -> list[NDArray[np.int32]]:
@@ -413,7 +420,7 @@ def fit_filter(
     weight: float,
     threads: int = 0,
 ) -> bytes:
-    """Return the filter that saves most of `bits + weight * squared error`, its own bits counted; empty where none does.
+    """Return the filter that saves most of `bits + weight * squared error`; empty where none is worth its own bits.
 
     It is linear, and takes what `synthesize` makes of the codes nearer to the pixels. Arguments are those of
     `search`, on which alone the result depends.

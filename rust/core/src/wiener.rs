@@ -6,7 +6,7 @@
 //! Moments are integers and the rest takes only sums, products and quotients, so filters are the same
 //! on every machine.
 
-use std::mem;
+use std::{array, mem};
 
 use rayon::prelude::*;
 
@@ -17,6 +17,9 @@ use crate::transform::COLOURS;
 
 /// Bits that a weight takes, about.
 const PRICE: f64 = 5.0;
+
+/// No filter that does anything takes fewer bytes.
+const LEAST_BYTES: usize = 6;
 
 /// Every so many rows are looked at.
 const ROWS: usize = 2;
@@ -138,6 +141,10 @@ impl<'a> Fit<'a> {
         let worth = self.goal.weight * ROWS as f64 / (UNIT * UNIT);
         let system = System::of(&self.moments);
         let lacking = self.moments.lacking.map(|row| row.map(|moment| moment as f64));
+        let most: f64 = lacking.iter().map(|lacking| worth * system.most(lacking)).sum();
+        if most <= 8.0 * LEAST_BYTES as f64 {
+            return Ok(None); // as of most small pictures
+        }
         let chosen = lacking.map(|lacking| system.chosen(&lacking, worth));
         let (mut best, mut most) = (None, 0.0);
         for coarseness in 0..=MAX_COARSENESS {
@@ -174,6 +181,12 @@ impl System {
             row[index] += row[index] * RIDGE + 1.0; // some inputs may be 0, or the same
         }
         Self { inputs }
+    }
+
+    /// By how much all inputs together, their weights not rounded, lower the squared error of a colour.
+    fn most(&self, lacking: &Row) -> f64 {
+        let (weights, _) = self.solve(lacking, &array::from_fn::<_, INPUTS, _>(|input| input));
+        weights.iter().zip(lacking).map(|(weight, lacking)| weight * lacking).sum()
     }
 
     /// The inputs that a colour is changed by: without any of them it would cost more than that one's bits.

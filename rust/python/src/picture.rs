@@ -4,6 +4,7 @@ use numpy::PyArray3;
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes};
 use vqcodec_core::Limits;
+use vqcodec_core::filter::Filter;
 use vqcodec_core::picture::{self, Pixels};
 use vqcodec_core::search::Goal;
 
@@ -30,7 +31,8 @@ pub fn analyze<'py>(
 
 /// See `_core.pyi`.
 #[pyfunction]
-#[pyo3(signature = (model, codes, height, width, quality, threads = 0))]
+#[pyo3(signature = (model, codes, height, width, quality, threads = 0, filter = None))]
+#[expect(clippy::too_many_arguments, reason = "keyword arguments in Python")]
 pub fn synthesize<'py>(
     py: Python<'py>,
     model: &Model,
@@ -39,10 +41,14 @@ pub fn synthesize<'py>(
     width: usize,
     quality: u8,
     threads: i64,
+    filter: Option<&[u8]>,
 ) -> PyResult<Bound<'py, PyArray3<u8>>> {
     let (codes, threads) = (code_grids(codes)?, thread_count(threads)?);
-    let size = [height, width];
-    let pixels = py.detach(|| picture::synthesize(&model.0, &codes, size, quality, None, threads));
+    let filter = filter.filter(|bytes| !bytes.is_empty()).map(Filter::read).transpose();
+    let (size, filter) = ([height, width], filter.map_err(to_python)?);
+    let synthesize =
+        || picture::synthesize(&model.0, &codes, size, quality, filter.as_ref(), threads);
+    let pixels = py.detach(synthesize);
     to_pixels(py, [height, width, 3], pixels.map_err(to_python)?)
 }
 
