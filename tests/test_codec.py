@@ -49,15 +49,20 @@ def test_photo_survives_with_less_error_at_higher_quality(codec: vqcodec.Codec, 
     assert sizes[-1] < photo.size / 8 and errors_db[-1] > 30.0
 
 
-def test_the_search_saves_bytes_at_every_quality_and_sizes_rise(codec: vqcodec.Codec, jpeg_path: Path) -> None:
+def test_the_search_pays_at_every_quality_and_sizes_rise(codec: vqcodec.Codec, jpeg_path: Path) -> None:
     with Image.open(jpeg_path) as image:  # mostly smooth: full steps of the search go astray
         smooth = np.asarray(image)[:256, :256]
-    plain, searched = (
-        [len(codec.encode(smooth, quality, effort=effort, verify=False)) for quality in range(0, 101, 10)]
-        for effort in (0, 1)
-    )
-    assert all(fewer < bytes_ for fewer, bytes_ in zip(searched, plain, strict=True)), (plain, searched)
-    assert all(low < high for low, high in itertools.pairwise(searched)), searched
+    config, sizes = weights.model_config(codec.info), []
+    for quality in range(0, 101, 10):
+        worth = config.lambda_at(codec.position(quality) / 16) / 3.0  # bits, of a squared error
+        costs = []
+        for effort in (0, 1):
+            data = codec.encode(smooth, quality, effort=effort, verify=False)
+            error = np.square(codec.decode(data).astype(float) - smooth).sum()
+            costs.append(8 * len(data) + worth * error)
+        assert costs[1] < costs[0], (quality, costs)
+        sizes.append(len(data))
+    assert all(low < high for low, high in itertools.pairwise(sizes)), sizes
 
 
 @pytest.mark.parametrize("size", SIZES, ids=lambda s: f"{s[0]}x{s[1]}")
