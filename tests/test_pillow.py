@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vqcodec import load, register_pillow
+from vqcodec import load, read_header, register_pillow
 
 register_pillow()
 SHAPES = {"L": (20, 30), "LA": (20, 30, 2), "RGB": (20, 30, 3), "RGBA": (20, 30, 4)}
@@ -40,7 +40,8 @@ def test_save_and_open(mode: str, tmp_path: Path) -> None:
 
 def test_opening_reads_the_header_alone(tmp_path: Path) -> None:
     data = load().encode(picture("RGB"))
-    with Image.open(io.BytesIO(data[:40])) as opened:
+    header_bytes = read_header(data).header_bytes
+    with Image.open(io.BytesIO(data[: header_bytes + 5])) as opened:
         assert opened.size == (30, 20)
         with pytest.raises(OSError, match="truncated"):
             opened.load()

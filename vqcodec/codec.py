@@ -209,14 +209,17 @@ class Codec:
     ) -> list[np.ndarray]:
         """Codes that cost less than the given ones, or fewer bits at about the same cost."""
 
-        weight = SEARCH_WEIGHT * self._lambda(position) / 3.0
+        weight = self._lambda(position) / 3.0
 
         def search(codes: list[np.ndarray]) -> list[np.ndarray]:
-            return _core.search(self._model, codes, pixels, position, weight, min(effort, SEARCH_EFFORT), threads)
+            most, worth = min(effort, SEARCH_EFFORT), SEARCH_WEIGHT * weight
+            return _core.search(self._model, codes, pixels, position, worth, most, threads)
 
         def cost(codes: list[np.ndarray]) -> float:
-            bits = _core.cross_entropy(self._model, position, codes, threads)
-            shown = _core.synthesize(self._model, codes, pixels.shape[0], pixels.shape[1], position, threads)
+            filter = _core.fit_filter(self._model, codes, pixels, position, weight, threads)
+            bits = _core.cross_entropy(self._model, position, codes, threads) + 8 * len(filter)
+            height, width = pixels.shape[:2]
+            shown = _core.synthesize(self._model, codes, height, width, position, threads, filter)
             return bits + weight * float(((shown.astype(float) - pixels) ** 2).sum())
 
         if effort > MAX_EFFORT:
