@@ -462,7 +462,7 @@ fn check_header(
             return Err("there is no filter in this format version or before exact samples");
         }
         if header.filter.len() > filter::MAX_BYTES || header.filter().is_err() {
-            return Err("the filter is not one");
+            return Err("the filter in the header is damaged");
         }
     }
     if header.width == 0 || header.height == 0 {
