@@ -38,6 +38,12 @@ class Result:
         return 8 * self.file_bytes + trade * pixels * self.square_error
 
 
+def load_photos(folder: Path, every: int) -> list[np.ndarray]:
+    """Every n-th photo (H, W, 3) of a folder."""
+    files = sorted(file for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
+    return [np.asarray(Image.open(file).convert("RGB")) for file in files[::every]]
+
+
 def measure(
     codec: vqcodec.Codec, photo: np.ndarray, quality: float, effort: int, *, similarity: bool, threads: int
 ) -> Result:
@@ -82,8 +88,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=0, help="0: all cores")
     parser.add_argument("--ms-ssim", action="store_true")
     options = parser.parse_args()
-    files = sorted(file for file in options.folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
-    photos = [np.asarray(Image.open(file).convert("RGB")) for file in files[:: options.every]]
+    photos = load_photos(options.folder, options.every)
     codec = vqcodec.load(options.model)
     config = weights.model_config(codec.info)
     curves: dict[int, list[list[Result]]] = {effort: [] for effort in (0, *options.efforts)}

@@ -13,12 +13,10 @@ import statistics
 from pathlib import Path
 
 import numpy as np
-from effort import Result, bd_rates, decibels
-from PIL import Image
+from effort import Result, bd_rates, decibels, load_photos
 
 import vqcodec
 from vqcodec import _core, metrics, weights
-from vqcodec.files import IMAGE_SUFFIXES
 
 
 def shown(codec: vqcodec.Codec, photo: np.ndarray, file: bytes) -> Result:
@@ -40,8 +38,7 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=1, help="take every n-th image")
     parser.add_argument("--model", default="photo")
     options = parser.parse_args()
-    files = sorted(file for file in options.folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
-    photos = [np.asarray(Image.open(file).convert("RGB")) for file in files[:: options.every]]
+    photos = load_photos(options.folder, options.every)
     codec = vqcodec.load(options.model)
     levels = weights.model_config(codec.info).quality_levels
     curves: tuple[list[list[Result]], list[list[Result]]] = ([], [])

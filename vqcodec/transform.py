@@ -137,8 +137,8 @@ def _unrounded(images: torch.Tensor) -> np.ndarray:
 
 def _shown(pixels: np.ndarray, size: tuple[int, int], filter: bytes, gray: bool) -> np.ndarray:
     """Such pixels of one picture, as a decoder shows them: (*size, 3) uint8, of a gray picture (*size, 1)."""
-    rounded = ((pixels + 32) >> 6).astype(np.uint8)
-    shown = _core.filtered(filter, np.ascontiguousarray(pixels)) if filter else rounded
+    whole = np.ascontiguousarray(pixels)
+    shown = _core.filtered(filter, whole) if filter else ((whole + 32) >> 6).astype(np.uint8)
     shown = shown[: size[0], : size[1]]
     return np.ascontiguousarray(_gray(shown) if gray else shown)
 

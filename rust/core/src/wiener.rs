@@ -40,8 +40,9 @@ const RIDGE: f64 = 1e-6;
 const TOGETHER: usize = 8;
 
 /// Second moments of inputs, and of these with what each colour lacks.
-#[derive(Debug, Clone)]
-pub struct Moments {
+#[derive(Debug)]
+struct Moments {
+    /// Of each input with those up to it: the others are the same.
     inputs: Vec<[i64; INPUTS]>,
     lacking: [[i64; INPUTS]; COLOURS],
 }
@@ -83,9 +84,9 @@ impl Moments {
             .map(|input| inputs.input(input, start, count).iter().map(|&v| short(v)).collect())
             .collect();
         let mut moments = Self::zero();
-        for (row, first) in moments.inputs.iter_mut().zip(&seen) {
-            for (moment, second) in row.iter_mut().zip(&seen) {
-                *moment = product(first, second);
+        for (input, row) in moments.inputs.iter_mut().enumerate() {
+            for (moment, second) in row.iter_mut().zip(&seen[..=input]) {
+                *moment = product(&seen[input], second);
             }
         }
         for (colour, row) in moments.lacking.iter_mut().enumerate() {
@@ -175,8 +176,9 @@ type Row = [f64; INPUTS];
 
 impl System {
     fn of(moments: &Moments) -> Self {
-        let mut inputs: Vec<Row> =
-            moments.inputs.iter().map(|row| row.map(|moment| moment as f64)).collect();
+        let moment = |row: usize, column| moments.inputs[row.max(column)][row.min(column)] as f64;
+        let row = |row| array::from_fn(|column| moment(row, column));
+        let mut inputs: Vec<Row> = (0..INPUTS).map(row).collect();
         for (index, row) in inputs.iter_mut().enumerate() {
             row[index] += row[index] * RIDGE + 1.0; // some inputs may be 0, or the same
         }
