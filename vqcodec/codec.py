@@ -28,7 +28,6 @@ if TYPE_CHECKING:  # numpy alone takes as long to load as a picture to decode: w
     from vqcodec.transform import Transform
 
 DEFAULT_EFFORT = 1  # the most that takes under 2 s for a picture of 768x512 on two cores
-SEARCH_WEIGHT = 1.4  # what errors count for in a search: lowest BD-rate of mean curves on validation photos
 SEARCH_EFFORT, MAX_EFFORT = 2, 3  # the most that needs no torch, and the most
 QUALITY_STEPS = 16  # positions of the header's quality byte between two quality levels
 
@@ -208,12 +207,10 @@ class Codec:
         self, pixels: np.ndarray, position: int, codes: list[np.ndarray], effort: int, threads: int
     ) -> list[np.ndarray]:
         """Codes that cost less than the given ones, or fewer bits at about the same cost."""
-
         weight = self._lambda(position) / 3.0
 
         def search(codes: list[np.ndarray]) -> list[np.ndarray]:
-            most, worth = min(effort, SEARCH_EFFORT), SEARCH_WEIGHT * weight
-            return _core.search(self._model, codes, pixels, position, worth, most, threads)
+            return _core.search(self._model, codes, pixels, position, weight, min(effort, SEARCH_EFFORT), threads)
 
         def cost(codes: list[np.ndarray]) -> float:
             filter = _core.fit_filter(self._model, codes, pixels, position, weight, threads)
