@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import vqcodec
 from vqcodec import ArchiveDataset, ArchiveReader
 from vqcodec.metrics import psnr
+from vqcodec.transform import Transform
 
 DEVICE = "cpu:0"  # to torch a device like any other, while "cpu" is the integer runtime
 
@@ -66,9 +69,51 @@ def test_an_archive_is_packed_and_read_on_a_device(photo: np.ndarray, tmp_path: 
         assert_close(shown.permute(1, 2, 0).numpy(), expected.reshape(*expected.shape[:2], -1))
 
 
-def test_a_device_that_is_not_there_is_named() -> None:
-    import torch
+def test_small_pictures_are_packed_together_and_a_stopped_run_ends_in_the_same_bytes(
+    photo: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pictures of a batch decide each other's last bits, so a resumed run must have the same batches."""
+    crops = [photo[number % 190 :, number % 200 :][:32, :48] for number in range(400)]
+    inputs: list[tuple[np.ndarray, int]] = [(crop, number) for number, crop in enumerate(crops)]
+    inputs[3] = (photo[:20, :20], 3)
+    for broken in (33, 255, 300):  # so that blocks of records do not begin where batches do
+        inputs[broken] = (np.zeros((0, 4), np.uint8), 0)
+    together, codes_of = [], Transform._codes
 
+    def counted(transform: Transform, images: torch.Tensor, *rest: Any) -> list[torch.Tensor]:
+        together.append(len(images))
+        return codes_of(transform, images, *rest)
+
+    def interrupt(state: Any) -> None:
+        if state.done >= 350:
+            raise KeyboardInterrupt
+
+    settings: dict[str, Any] = {"quality": 40, "effort": 0, "device": DEVICE, "on_error": "skip"}
+    monkeypatch.setattr(Transform, "_codes", counted)
+    whole = vqcodec.pack(inputs, tmp_path / "whole.vqa", threads=1, **settings)
+    assert (whole.records, len(whole.skipped)) == (397, 3)
+    assert together == [31, 1, 31, *[32] * 5, 31, 32, 31, 32, 32, 16]
+    with pytest.raises(KeyboardInterrupt):
+        vqcodec.pack(inputs, tmp_path / "again.vqa", threads=3, progress=interrupt, **settings)
+    done = vqcodec.pack(iter(inputs), tmp_path / "again.vqa", threads=2, **settings)
+    assert done.resumed % 32 and done.left_out == 3
+    assert (tmp_path / "again.vqa").read_bytes() == (tmp_path / "whole.vqa").read_bytes()
+
+
+@pytest.mark.parametrize("device", ["cpu", DEVICE])
+def test_a_batch_is_encoded_like_its_pictures(photo: np.ndarray, device: str) -> None:
+    codec, pictures = vqcodec.load("photo", device), small(photo)
+    for effort in (0, 1):
+        files = codec.encode_batch(pictures, 50, effort=effort, threads=3)
+        for data, picture in zip(files, pictures, strict=True):
+            alone = codec.encode(picture, 50, effort=effort)
+            assert data == alone if device == "cpu" else abs(len(data) - len(alone)) <= 0.1 * len(alone)
+            shown, expected = codec.decode(data).astype(int), codec.decode(alone)
+            assert shown.shape == expected.shape and np.abs(shown - expected).mean() < 1.0
+    assert codec.encode_batch([]) == []
+
+
+def test_a_device_that_is_not_there_is_named() -> None:
     if torch.cuda.is_available():
         pytest.skip("there is one")
     with pytest.raises(vqcodec.VqcodecError, match="no CUDA device"):

@@ -33,6 +33,7 @@ LAYERS = [
     {"api"},
     {"metrics", "train", "facts", "archive", "sources", "pillow"},
     {"archive_writer", "unpacking", "dataset", "pillow_plugin"},
+    {"packing_encoder"},
     {"packing_loop"},
     {"cluster"},
     {"packing"},

@@ -23,7 +23,8 @@ from vqcodec import weights
 from vqcodec.archive import ArchiveReader
 from vqcodec.archive_writer import ArchiveWriter
 from vqcodec.errors import CorruptedError, InvalidInputError, ModelMismatchError, VqcodecError
-from vqcodec.packing_loop import OnError, Packed, Settings, add_all, go_on
+from vqcodec.packing_encoder import Encoder, Settings
+from vqcodec.packing_loop import OnError, Packed, add_all, go_on
 from vqcodec.sources import Item, Items, Part, Source, failing, given, parts
 
 try:
@@ -99,6 +100,10 @@ class Cluster:
             raise InvalidInputError(f"a shard has at least 1 input, not {self.shard_inputs}")
         if self.settings.device != "cpu":
             raise InvalidInputError(f"engine 'ray' encodes on processors only, not on {self.settings.device}")
+
+    def count(self) -> int | None:
+        """How many inputs there are, where that is known."""
+        return self.source.count()
 
     def items(self, start: int) -> Items:
         """What came of all inputs from number `start` on, in order: .vqc files, and errors for those left out."""
@@ -200,7 +205,7 @@ def pack_shard(
                     file.flush()
                     os.fsync(file.fileno())
 
-        add_all(writer, state, part.items(state.done), settings.encoder(), 1, on_error, list_left_out)
+        add_all(writer, state, part, Encoder(settings), 1, on_error, list_left_out)
 
 
 def _writer(shard: Shard, force: bool) -> ArchiveWriter:

@@ -6,7 +6,9 @@ decode: bytes -> container -> range coder -> integer prior -> codes -> synthesis
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -162,7 +164,11 @@ class Codec:
         from vqcodec.pixels import Picture, from_image
 
         picture = image if isinstance(image, Picture) else from_image(image)
-        attempt = self._attempts(picture, threads)
+
+        def attempt(position: int, dead_zone: int, effort: int) -> Attempt:
+            codes = self._analyze(picture.pixels, position, dead_zone, threads)
+            return self._written(picture, position, dead_zone, codes, effort, threads)
+
         if target_bytes is None:
             found = attempt(self.position(quality, label), 0, effort)
         elif self.info.labels:
@@ -177,6 +183,46 @@ class Codec:
         chosen = (None if one else quality, label)
         return found.data, Report(width, height, len(found.data), found.bits, self.model_id, *chosen)
 
+    def encode_batch(
+        self,
+        images: Sequence[Picture | Image.Image | np.ndarray],
+        quality: float = 50.0,
+        *,
+        labels: Sequence[int | None] | None = None,
+        effort: int = DEFAULT_EFFORT,
+        verify: bool = True,
+        threads: int = 0,
+    ) -> list[bytes]:
+        """`encode` of several images, each on one of the threads: for small pictures much faster than one by one.
+
+        On a GPU pictures of one size go through the networks together; there the last bits of what these give, and so
+        a code here and there, depend on which pictures those are.
+        """
+        from vqcodec.pixels import Picture, from_image
+
+        pictures = [image if isinstance(image, Picture) else from_image(image) for image in images]
+        if labels is not None and len(labels) != len(pictures):
+            raise InvalidInputError(f"there are {len(labels)} labels for {len(pictures)} images")
+        positions = [self.position(quality, label) for label in labels or [None] * len(pictures)]
+        analyzed: list[list[np.ndarray]] = []
+        if self.device != "cpu":
+            levels = [position / QUALITY_STEPS for position in positions]
+            analyzed = self._transform.analyze_batch([picture.pixels for picture in pictures], levels)
+
+        def encode(number: int) -> bytes:
+            picture, position = pictures[number], positions[number]
+            if analyzed:
+                codes = _core.settle(self._model, position, analyzed[number], 0, 1)
+            else:
+                codes = self._analyze(picture.pixels, position, 0, 1)
+            found = self._written(picture, position, 0, codes, effort, 1)
+            if verify:
+                self._verify(found.data, found.codes, picture.alpha, 1)
+            return found.data
+
+        with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
+            return list(pool.map(encode, range(len(pictures))))
+
     def preview(self, image: Picture | Image.Image | np.ndarray, threads: int = 0) -> Preview:
         """The cheapest codes of an image, for `encode_exact`."""
         from vqcodec.pixels import Picture, from_image
@@ -184,24 +230,22 @@ class Codec:
         picture = image if isinstance(image, Picture) else from_image(image)
         return self._model, 0, self._analyze(picture.pixels, 0, 0, threads)
 
-    def _attempts(self, picture: Picture, threads: int) -> Callable[[int, int, int], Attempt]:
-        """What encodes a picture at a quality position with a dead zone and an effort."""
+    def _written(
+        self, picture: Picture, position: int, dead_zone: int, codes: list[np.ndarray], effort: int, threads: int
+    ) -> Attempt:
+        """The file of a picture's codes, or of those that an effort finds instead."""
         from vqcodec.pixels import alpha_to_bytes
 
+        filter = b""
+        if effort and self.searches:
+            weight = self._lambda(position) / 3.0
+            codes = self._searched(picture.pixels, position, codes, effort, threads)
+            filter = _core.fit_filter(self._model, codes, picture.pixels, position, weight, threads)
         height, width = picture.pixels.shape[:2]
         alpha = None if picture.alpha is None else alpha_to_bytes(picture.alpha)
-
-        def attempt(position: int, dead_zone: int, effort: int) -> Attempt:
-            codes, filter = self._analyze(picture.pixels, position, dead_zone, threads), b""
-            if effort and self.searches:
-                weight = self._lambda(position) / 3.0
-                codes = self._searched(picture.pixels, position, codes, effort, threads)
-                filter = _core.fit_filter(self._model, codes, picture.pixels, position, weight, threads)
-            size, gray = (width, height), picture.gray
-            data, bits = _core.write_file(self._model, *size, position, codes, gray, alpha, threads, filter)
-            return Attempt(position, dead_zone, codes, data, bits)
-
-        return attempt
+        size = (width, height)
+        data, bits = _core.write_file(self._model, *size, position, codes, picture.gray, alpha, threads, filter)
+        return Attempt(position, dead_zone, codes, data, bits)
 
     def _searched(
         self, pixels: np.ndarray, position: int, codes: list[np.ndarray], effort: int, threads: int

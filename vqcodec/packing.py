@@ -8,7 +8,8 @@ from typing import Any, Literal
 from vqcodec.archive_writer import ArchiveWriter
 from vqcodec.codec import DEFAULT_EFFORT
 from vqcodec.errors import InvalidInputError
-from vqcodec.packing_loop import ChangedSourceError, OnError, Packed, Progress, Settings, add_all, go_on
+from vqcodec.packing_encoder import Encoder, Settings
+from vqcodec.packing_loop import ChangedSourceError, OnError, Packed, Progress, add_all, go_on
 from vqcodec.sources import source_of
 
 Engine = Literal["local", "ray"]
@@ -45,7 +46,7 @@ def pack(
     many as the cluster has processors) are at work; see `vqcodec.cluster`.
     """
     settings = Settings(quality, effort, None if model is None else str(model), lossless, device)
-    encode, note = settings.encoder(), settings.note()
+    encode, note = Encoder(settings), settings.note()
     for name, value, known in (("on_error", on_error, ("stop", "skip")), ("engine", engine, ("local", "ray"))):
         if value not in known:
             raise InvalidInputError(f"{name} is {known[0]!r} or {known[1]!r}, not {value!r}")
@@ -65,8 +66,7 @@ def pack(
             state, resume = go_on(found, writer), False
         if cluster and not resume:
             cluster.clear()
-        items = (cluster or found).items(state.done)
-        add_all(writer, state, items, encode, 1 if cluster else threads, on_error, progress)
+        add_all(writer, state, cluster or found, encode, 1 if cluster else threads, on_error, progress)
     if cluster:
         cluster.clear()
     return state

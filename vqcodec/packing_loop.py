@@ -2,75 +2,28 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections import deque
 from collections.abc import Callable, Generator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, Literal
+from typing import Literal
 
-from vqcodec import weights
 from vqcodec.archive_writer import ArchiveWriter
-from vqcodec.codec import Codec, load
 from vqcodec.errors import InvalidInputError, VqcodecError
-from vqcodec.exact import encode_exact
-from vqcodec.exact_pixels import ExactPicture
-from vqcodec.sources import EXACT, LOSSY, Item, Items, Source
+from vqcodec.packing_encoder import Encoder
+from vqcodec.sources import Item, Items, Source
 
 AHEAD = 8  # inputs in work or waiting for their turn, for each thread
 
 OnError = Literal["stop", "skip"]
-Encode = Callable[[Item], bytes]
 Progress = Callable[["Packed"], None]
 
 
 class ChangedSourceError(InvalidInputError):
     """An unfinished archive was begun with another source."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How pictures are encoded; another process can be told so, and loads the model for itself."""
-
-    quality: float
-    effort: int
-    model: str | None
-    lossless: bool
-    device: str
-
-    def note(self) -> bytes:
-        """What the header of an archive says of it (JSON)."""
-        facts: dict[str, Any] = {"lossless": True}
-        if not self.lossless:
-            facts = {"effort": self.effort, "model": self._codec().model_id, "quality": self.quality}
-        elif self.model is not None:
-            facts["model"] = weights.resolve(self.model).model_id
-        return json.dumps({"vqcodec": facts}, sort_keys=True).encode()
-
-    def encoder(self) -> Encode:
-        """The function that makes a .vqc file of an input."""
-        pixels = weights.resolve(self.model).pixels if self.lossless and self.model is not None else None
-        if not self.lossless:
-            codec = self._codec()
-            if not codec.info.labels:
-                codec.position(self.quality)  # says at once what is wrong with it
-
-        def encode(item: Item) -> bytes:
-            picture = item.load(EXACT if self.lossless else LOSSY)
-            if isinstance(picture, bytes):
-                return picture
-            if isinstance(picture, ExactPicture):
-                return encode_exact(picture, pixels=pixels, threads=1)[0]
-            label = item.label if codec.info.labels else None
-            return codec.encode(picture, self.quality, label=label, effort=self.effort, threads=1)
-
-        return encode
-
-    def _codec(self) -> Codec:
-        return load(self.model or weights.DEFAULT, self.device)
 
 
 @dataclass
@@ -98,18 +51,15 @@ def go_on(source: Source, writer: ArchiveWriter, begin: int = 0) -> Packed:
 
 
 def add_all(
-    writer: ArchiveWriter, state: Packed, items: Items, encode: Encode, threads: int, on_error: OnError,
+    writer: ArchiveWriter, state: Packed, source: Source, encode: Encoder, threads: int, on_error: OnError,
     progress: Progress | None,
 ) -> None:  # fmt: skip
-    """Add what comes of all items to an archive."""
+    """Add what comes of all inputs that are not done to an archive."""
+    again = state.done % encode.settings.together
+    items = source.items(state.done - again)
     with closing(_in_order(encode, items, threads or os.cpu_count() or 1)) as results:
-        for item, data in results:
-            error = data.exception()
-            if error is None:
-                try:
-                    writer.add(data.result(), item.name, item.label, item.extra)
-                except VqcodecError as refused:
-                    error = refused
+        for item, data in islice(results, again, None):
+            error = data if isinstance(data, Exception) else _add(writer, item, data)
             if error is None:
                 state.records += 1
             else:
@@ -120,26 +70,37 @@ def add_all(
                 progress(state)
 
 
-def _skip(state: Packed, item: Item, error: BaseException, on_error: OnError) -> None:
+def _add(writer: ArchiveWriter, item: Item, data: bytes) -> VqcodecError | None:
+    """Add a record, or say why the archive cannot hold it."""
+    try:
+        writer.add(data, item.name, item.label, item.extra)
+    except VqcodecError as refused:
+        return refused
+    return None
+
+
+def _skip(state: Packed, item: Item, error: Exception, on_error: OnError) -> None:
     """List an input that cannot be packed, or stop here."""
     name = item.name or f"input {state.done}"
     if isinstance(error, VqcodecError) and on_error == "stop":
         raise type(error)(f"{name}: {error}") from error
-    if on_error == "stop" or isinstance(error, MemoryError) or not isinstance(error, Exception):
+    if on_error == "stop" or isinstance(error, MemoryError):
         raise error
     state.skipped.append((name, str(error) or type(error).__name__))
 
 
-def _in_order(work: Encode, items: Items, threads: int) -> Generator[tuple[Item, Future[bytes]], None, None]:
+def _in_order(encode: Encoder, items: Items, threads: int) -> Generator[tuple[Item, bytes | Exception], None, None]:
     """Every item with what came of it, in order; a bounded number is in work at a time."""
+    together = encode.settings.together
+    batches = iter(lambda: list(islice(items, together)), [])
     pool = ThreadPoolExecutor(threads)
     try:
-        waiting = deque((item, pool.submit(work, item)) for item in islice(items, AHEAD * threads))
+        ahead = max(AHEAD // together, 2) * threads
+        waiting = deque((batch, pool.submit(encode, batch)) for batch in islice(batches, ahead))
         while waiting:
-            item, data = waiting.popleft()
-            data.exception()  # waits
-            yield item, data
-            waiting.extend((item, pool.submit(work, item)) for item in islice(items, 1))
+            batch, results = waiting.popleft()
+            yield from zip(batch, results.result(), strict=True)
+            waiting.extend((batch, pool.submit(encode, batch)) for batch in islice(batches, 1))
     finally:
         pool.shutdown(cancel_futures=True)
         items.close()

@@ -48,13 +48,31 @@ class Transform:
             for window in windows(height, width, CORE, self.margin):
                 cut = np.ascontiguousarray(padded[_times(window.region, self.stride)])
                 images = torch.from_numpy(cut).to(self.device).permute(2, 0, 1)[None].float() / 255.0
-                found = self._codes(images, level, dead_zone)
+                found = self._codes(images, self._level(level), dead_zone)
                 for grid, part, ratio in zip(codes, found, self.ratios, strict=True):
                     inner, core = (_divided(cells, ratio) for cells in (window.inner, window.core))
                     grid[:, core[0], core[1]] = part[0][:, inner[0], inner[1]].to(torch.int32).cpu().numpy()
         rows, columns = (-(-side // self.stride) for side in pixels.shape[:2])
         codes[-1] = codes[-1][:, :rows, :columns]
         return [np.ascontiguousarray(grid) for grid in codes]
+
+    def analyze_batch(self, pictures: Sequence[np.ndarray], levels: Sequence[float]) -> list[list[np.ndarray]]:
+        """`analyze` of many pictures, without a dead zone; small ones of one size go through the networks together."""
+        codes: list[list[np.ndarray]] = [[] for _ in pictures]
+        for some in self._alike([picture.shape[:2] for picture in pictures]):
+            if len(some) == 1:
+                codes[some[0]] = self.analyze(pictures[some[0]], levels[some[0]])
+                continue
+            rows, columns = (-(-side // self.stride) for side in pictures[some[0]].shape[:2])
+            padded = np.stack([pad_to_multiple(pictures[number], self.stride * self.ratios[0]) for number in some])
+            with torch.inference_mode():
+                images = torch.from_numpy(padded).to(self.device).permute(0, 3, 1, 2).float() / 255.0
+                level = self._level(*(levels[number] for number in some))
+                found = [grids.to(torch.int32).cpu().numpy() for grids in self._codes(images, level, 0.0)]
+            found[-1] = found[-1][..., :rows, :columns]
+            for number, *grids in zip(some, *found, strict=True):
+                codes[number] = [np.ascontiguousarray(grid) for grid in grids]
+        return codes
 
     def synthesize(
         self,
@@ -88,36 +106,37 @@ class Transform:
     def synthesize_batch(self, codes: Sequence[Sequence[np.ndarray]], headers: Sequence[Header]) -> list[np.ndarray]:
         """`synthesize` of many pictures; small ones of one size and level go through the networks together."""
         pixels: list[np.ndarray] = [np.empty(0, np.uint8)] * len(codes)
-        alike: dict[tuple[int, int, int], list[int]] = {}
-        for number, header in enumerate(headers):
-            alike.setdefault((header.height, header.width, header.quality), []).append(number)
-        for (*size, quality), numbers in alike.items():
-            height, width = (-(-side // self.stride) for side in size)
-            step = max(CORE * CORE // (height * width), 1)  # as much memory as a window takes
-            for some in (numbers[at : at + step] for at in range(0, len(numbers), step)):
-                together = max(height, width) <= CORE
-                if together:
-                    grids = [np.stack(level) for level in zip(*(codes[number] for number in some), strict=True)]
-                    found = self._together(grids, quality / 16, (height, width))
-                for index, number in enumerate(some):
-                    filter, gray = headers[number].filter, headers[number].gray
-                    pixels[number] = (
-                        _shown(found[index], (size[0], size[1]), filter, gray)
-                        if together
-                        else self.synthesize(codes[number], (size[0], size[1]), quality / 16, gray=gray, filter=filter)
-                    )
+        for some in self._alike([(header.height, header.width) for header in headers]):
+            levels = [headers[number].quality / 16 for number in some]
+            first, size = headers[some[0]], (headers[some[0]].height, headers[some[0]].width)
+            if len(some) == 1:
+                grids = codes[some[0]]
+                pixels[some[0]] = self.synthesize(grids, size, levels[0], gray=first.gray, filter=first.filter)
+                continue
+            with torch.inference_mode():
+                values = [self._values(np.stack(grids)) for grids in zip(*(codes[n] for n in some), strict=True)]
+                shape = (-(-size[0] // self.stride), -(-size[1] // self.stride))
+                found = _unrounded(self.model.synthesize(values, self._level(*levels), shape))
+            for number, shown in zip(some, found, strict=True):
+                pixels[number] = _shown(shown, size, headers[number].filter, headers[number].gray)
         return pixels
 
-    def _together(self, grids: Sequence[np.ndarray], level: float, shape: tuple[int, int]) -> np.ndarray:
-        """Pixels (B, H, W, 3) int16, not rounded yet, of grids (B, N, h, w), one for each level of the model."""
-        with torch.inference_mode():
-            tensors = [self._values(grid) for grid in grids]
-            return _unrounded(self.model.synthesize(tensors, self._level(level).expand(len(grids[0])), shape))
+    def _alike(self, sizes: Sequence[tuple[int, ...]]) -> list[list[int]]:
+        """The numbers of pictures of one size, as many as take the memory of a window; larger ones one by one."""
+        numbers: dict[tuple[int, ...], list[int]] = {}
+        for number, size in enumerate(sizes):
+            numbers.setdefault(size, []).append(number)
+        batches = []
+        for size, alike in numbers.items():
+            rows, columns = (-(-side // self.stride) for side in size)
+            step = CORE * CORE // (rows * columns) if max(rows, columns) <= CORE else 1
+            batches += [alike[at : at + step] for at in range(0, len(alike), step)]
+        return batches
 
-    def _codes(self, images: torch.Tensor, level: float, dead_zone: float) -> list[torch.Tensor]:
+    def _codes(self, images: torch.Tensor, level: torch.Tensor, dead_zone: float) -> list[torch.Tensor]:
         if not self.model.config.centred:
-            return self.model.analyze(images, self._level(level), dead_zone)
-        latents = self.model.latents(images, self._level(level)).clamp(-CODE_LIMIT, CODE_LIMIT)
+            return self.model.analyze(images, level, dead_zone)
+        latents = self.model.latents(images, level).clamp(-CODE_LIMIT, CODE_LIMIT)
         return [(latents * VALUE_UNIT).round()]
 
     def _values(self, codes: np.ndarray) -> torch.Tensor:
@@ -125,8 +144,8 @@ class Transform:
         values = torch.from_numpy(codes).to(self.device)
         return values.float() / VALUE_UNIT if self.model.config.centred else values.long()
 
-    def _level(self, level: float) -> torch.Tensor:
-        return torch.full((1,), level, device=self.device)
+    def _level(self, *levels: float) -> torch.Tensor:
+        return torch.tensor(levels, device=self.device)
 
 
 def _unrounded(images: torch.Tensor) -> np.ndarray:
