@@ -16,11 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from rd_benchmark import load_photos
 
 import vqcodec
 from vqcodec import metrics, weights
-from vqcodec.files import IMAGE_SUFFIXES
 
 
 @dataclass(frozen=True)
@@ -36,12 +35,6 @@ class Result:
     def cost(self, trade: float, pixels: int) -> float:
         """Bits, with the error counted as so many."""
         return 8 * self.file_bytes + trade * pixels * self.square_error
-
-
-def load_photos(folder: Path, every: int) -> list[np.ndarray]:
-    """Every n-th photo (H, W, 3) of a folder."""
-    files = sorted(file for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
-    return [np.asarray(Image.open(file).convert("RGB")) for file in files[::every]]
 
 
 def measure(
@@ -88,7 +81,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=0, help="0: all cores")
     parser.add_argument("--ms-ssim", action="store_true")
     options = parser.parse_args()
-    photos = load_photos(options.folder, options.every)
+    photos = [photo.pixels for photo in load_photos(options.folder, options.every)]
     codec = vqcodec.load(options.model)
     config = weights.model_config(codec.info)
     curves: dict[int, list[list[Result]]] = {effort: [] for effort in (0, *options.efforts)}

@@ -13,7 +13,8 @@ import statistics
 from pathlib import Path
 
 import numpy as np
-from effort import Result, bd_rates, decibels, load_photos
+from effort import Result, bd_rates, decibels
+from rd_benchmark import load_photos
 
 import vqcodec
 from vqcodec import _core, metrics, weights
@@ -38,7 +39,7 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=1, help="take every n-th image")
     parser.add_argument("--model", default="photo")
     options = parser.parse_args()
-    photos = load_photos(options.folder, options.every)
+    photos = [photo.pixels for photo in load_photos(options.folder, options.every)]
     codec = vqcodec.load(options.model)
     levels = weights.model_config(codec.info).quality_levels
     curves: tuple[list[list[Result]], list[list[Result]]] = ([], [])

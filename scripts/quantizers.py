@@ -13,11 +13,10 @@ import json
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from rd_benchmark import load_photos
 
 import vqcodec
 from vqcodec import metrics, weights
-from vqcodec.files import IMAGE_SUFFIXES
 
 
 def rate_and_psnr(codec: vqcodec.Codec, photos: list[np.ndarray], quality: float) -> tuple[float, float]:
@@ -59,8 +58,7 @@ def main() -> None:
     parser.add_argument("models", nargs="+", help="of learned codebooks: built-in names or model files")
     parser.add_argument("--output", type=Path, default=Path("scripts/results/quantizers.json"))
     options = parser.parse_args()
-    files = sorted(file for file in options.folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
-    photos = [np.asarray(Image.open(file).convert("RGB")) for file in files]
+    photos = [photo.pixels for photo in load_photos(options.folder)]
     rows = []
     print(
         "model | codebooks | bpp | PSNR, dB | photo's bpp | bytes against photo | live codes | perplexity | bits a code"
