@@ -24,7 +24,7 @@ use crate::order::{Pattern, Tap};
 use crate::prior::Prior;
 
 /// Positions that go through the network together: their contexts fit the level-2 cache.
-const BATCH: usize = 32;
+pub(crate) const BATCH: usize = 32;
 
 /// How the head's outputs describe the codes of one position.
 #[derive(Debug, Clone)]
@@ -167,7 +167,7 @@ impl ContextPrior {
     }
 
     /// The features before any code of a tile is known but those of the coarse level.
-    fn first_features(
+    pub(crate) fn first_features(
         &self,
         [height, width]: [usize; 2],
         coarse: Option<&FeatureGrid>,
@@ -196,30 +196,31 @@ impl ContextPrior {
         quality: u8,
         step: (usize, usize),
     ) -> Result<(Vec<i32>, usize)> {
-        let StepTrace { outputs, columns, .. } = self.trace(features, quality, step)?;
-        Ok((outputs, columns))
-    }
-
-    /// The network at all positions of one step, with what the way back needs.
-    pub(crate) fn trace(
-        &self,
-        features: &FeatureGrid,
-        quality: u8,
-        (slice, step): (usize, usize),
-    ) -> Result<StepTrace> {
-        let slice = self.slices.get(slice);
-        let Some((slice, step)) = slice.and_then(|slice| Some((slice, slice.steps.get(step)?)))
-        else {
+        let (number, slice) = (step.1, self.slices.get(step.0));
+        let Some(found) = slice.and_then(|slice| slice.steps.get(number)) else {
             return Err(Error::InvalidInput("the prior has no such step".into()));
         };
         let [channels, height, width] = features.shape();
         if channels != self.channels {
             return Err(Error::InvalidInput("the features are another prior's".into()));
         }
-        let mut network = Evaluation::new(self, slice, step, quality);
-        let positions: Vec<_> = step.pattern.positions(height, width).collect();
-        let mut hidden = [const { Vec::new() }; 3];
-        let mut outputs = Vec::new();
+        let positions: Vec<_> = found.pattern.positions(height, width).collect();
+        let StepTrace { outputs, columns, .. } = self.trace(features, quality, step, &positions);
+        Ok((outputs, columns))
+    }
+
+    /// The network of one step at some of its positions, with what the way back needs.
+    pub(crate) fn trace(
+        &self,
+        features: &FeatureGrid,
+        quality: u8,
+        (slice, step): (usize, usize),
+        positions: &[(usize, usize)],
+    ) -> StepTrace {
+        let slice = &self.slices[slice];
+        let mut network = Evaluation::new(self, slice, &slice.steps[step], quality);
+        let mut trace = StepTrace { columns: slice.shared[2].rows(), ..StepTrace::default() };
+        let StepTrace { hidden, outputs, .. } = &mut trace;
         for positions in positions.chunks(BATCH) {
             let note = |layer: usize, rows: usize, activations: &[i16]| {
                 let vectors = activations.chunks_exact(activations.len() / positions.len());
@@ -227,7 +228,7 @@ impl ContextPrior {
             };
             outputs.extend_from_slice(network.run_noting([features], positions, note));
         }
-        Ok(StepTrace { hidden, outputs, columns: slice.shared[2].rows() })
+        trace
     }
 
     /// Codes the positions of one step in all lanes.
@@ -324,7 +325,7 @@ impl ContextPrior {
     }
 
     /// Enters the features of some variables of a position, which are known from now on.
-    fn note_features(
+    pub(crate) fn note_features(
         &self,
         features: &mut FeatureGrid,
         codes: &CodeGrid,
@@ -383,8 +384,8 @@ pub struct Lane<'a, C> {
     pub rounding: Rounding<'a>,
 }
 
-/// What the network of a step has come to at all its positions, in raster order.
-#[derive(Debug)]
+/// What the network of a step has come to at some of its positions, in raster order.
+#[derive(Debug, Default)]
 pub(crate) struct StepTrace {
     /// `(positions, rows)` activations of the three hidden layers.
     pub hidden: [Vec<i16>; 3],
@@ -392,6 +393,17 @@ pub(crate) struct StepTrace {
     pub outputs: Vec<i32>,
     /// Outputs of a position.
     pub columns: usize,
+}
+
+impl StepTrace {
+    /// Adds what it has come to at positions behind these.
+    pub fn append(&mut self, next: Self) {
+        for (hidden, next) in self.hidden.iter_mut().zip(next.hidden) {
+            hidden.extend(next);
+        }
+        self.outputs.extend(next.outputs);
+        self.columns = next.columns;
+    }
 }
 
 /// A tap and the channels that it sees.

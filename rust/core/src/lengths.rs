@@ -3,12 +3,13 @@
 use rayon::prelude::*;
 
 use crate::adjoint::Field;
-use crate::centred::{Origin, symbol_length};
+use crate::centred::{Origin, Rounding, symbol_length};
 use crate::codes::CodeGrid;
-use crate::context::{ContextPrior, StepTrace};
+use crate::context::{BATCH, ContextPrior, StepTrace};
 use crate::distribution::{Distribution, PRECISION};
 use crate::entropy::SymbolCoder;
 use crate::error::{Error, Result};
+use crate::features::FeatureGrid;
 use crate::logistic::Logistic;
 use crate::prior::Prior;
 use crate::quantizer::VALUE_BITS;
@@ -99,20 +100,28 @@ struct Priced {
     slopes: Vec<f32>,
 }
 
-/// The lengths of a tile's codes, which count from their means, by a prior that does not adapt.
-pub fn lengths(prior: &ContextPrior, codes: &CodeGrid, quality: u8) -> Result<Lengths> {
+/// The lengths of a tile's codes, which count from their means, by a prior that does not adapt. With a `rounding`
+/// numbers become codes first, as [`ContextPrior::settle`] makes them.
+pub fn lengths(
+    prior: &ContextPrior,
+    codes: &mut CodeGrid,
+    quality: u8,
+    rounding: Option<Rounding>,
+) -> Result<Lengths> {
     let [variables, height, width] = codes.shape();
-    let features = prior.features(codes, None)?;
-    let slices = prior.slices().iter().enumerate();
-    let places = slices.flat_map(|(index, slice)| {
-        let steps = slice.steps.iter().enumerate();
-        // narrow tiles have no position for some
-        let used = steps.filter(|(_, step)| step.pattern.positions(height, width).next().is_some());
-        used.map(move |(step, _)| (index, step))
-    });
-    let places: Vec<_> = places.collect();
-    let price = |place| Ok(price(prior, codes, place, prior.trace(&features, quality, place)?));
-    let steps = places.into_par_iter().map(price).collect::<Result<Vec<_>>>()?;
+    let mut features = prior.first_features([height, width], None)?;
+    let mut traces = Vec::new();
+    for (index, slice) in prior.slices().iter().enumerate() {
+        for step in 0..slice.steps.len() {
+            let known = (&mut *codes, &mut features);
+            let trace = settle_step(prior, known, quality, (index, step), rounding)?;
+            traces.push(((index, step), trace));
+        }
+    }
+    // narrow tiles have no position for some steps
+    let traces = traces.into_par_iter().filter(|(_, trace)| !trace.outputs.is_empty());
+    let codes = &*codes;
+    let steps: Vec<_> = traces.map(|(place, trace)| price(prior, codes, place, trace)).collect();
     let mut codes = vec![0; variables * height * width];
     for Priced { place: (slice, step), lengths, .. } in &steps {
         let slice = &prior.slices()[*slice];
@@ -122,6 +131,41 @@ pub fn lengths(prior: &ContextPrior, codes: &CodeGrid, quality: u8) -> Result<Le
         }
     }
     Ok(Lengths { codes, steps })
+}
+
+/// Runs the network of a step, turns the numbers at its positions into codes, and enters their features.
+fn settle_step(
+    prior: &ContextPrior,
+    (codes, features): (&mut CodeGrid, &mut FeatureGrid),
+    quality: u8,
+    place: (usize, usize),
+    rounding: Option<Rounding>,
+) -> Result<StepTrace> {
+    let slice = &prior.slices()[place.0];
+    let step = &slice.steps[place.1];
+    let [_, height, width] = codes.shape();
+    let positions: Vec<_> = step.pattern.positions(height, width).collect();
+    let together = if step.sequential { 1 } else { positions.len().max(1) };
+    let mut whole = StepTrace::default();
+    for positions in positions.chunks(together) {
+        let run = |some: &[_]| prior.trace(features, quality, place, some);
+        let traces: Vec<_> = positions.par_chunks(BATCH).map(run).collect();
+        let first = whole.outputs.len();
+        traces.into_iter().for_each(|trace| whole.append(trace));
+        let outputs = whole.outputs[first..].chunks_exact(whole.columns);
+        for (&(y, x), outputs) in positions.iter().zip(outputs) {
+            let (means, classes) = outputs.split_at(whole.columns / 2);
+            let each = slice.variables.clone().zip(means.iter().zip(classes));
+            for (variable, (&mean, &class)) in each {
+                if let Some(rounding) = rounding {
+                    let (origin, code) = (Origin::of(mean), codes.at_mut(variable, y, x));
+                    *code = origin.plus(origin.symbol(*code, class, rounding, variable));
+                }
+            }
+            prior.note_features(features, codes, slice.variables.clone(), (y, x))?;
+        }
+    }
+    Ok(whole)
 }
 
 /// Scale classes up to which a code moves with its mean, and from which it stays where it is.

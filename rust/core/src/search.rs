@@ -154,7 +154,9 @@ impl Window<'_> {
     /// Better codes of the region than `codes`, or codes of fewer bits that cost at most `dearest` times
     /// as much; those of the core were rounded from `wanted`.
     fn search(&self, codes: CodeGrid, wanted: &CodeGrid, dearest: f64) -> Result<CodeGrid> {
-        let first = self.measure(&codes)?;
+        let mut core = codes.tile(self.inner());
+        let lengths = lengths(&self.model.prior, &mut core, self.goal.quality, None)?;
+        let first = self.measure(&codes, lengths)?;
         let length = |codes: &CodeGrid| -> Result<f64> {
             let core = codes.tile(self.inner());
             Ok(written_length(&self.model.prior, core, self.goal.quality)? as f64 / BIT)
@@ -187,9 +189,10 @@ impl Window<'_> {
         for remaining in (0..PASSES).rev() {
             let mut core = codes.tile(inner);
             self.aim(&mut targets, &mut core, &gradient, &worth, rate);
-            model.prior.settle(&mut core, quality, Rounding::Cheapest(&worth))?;
+            let lengths =
+                lengths(&model.prior, &mut core, quality, Some(Rounding::Cheapest(&worth)))?;
             codes.set_tile(inner, &core);
-            let pass = self.measure(&codes)?;
+            let pass = self.measure(&codes, lengths)?;
             if !begun && pass.cost > ASTRAY * first.cost {
                 (codes, targets) = (start.clone(), latents.clone());
                 worth.iter_mut().for_each(|worth| *worth *= 2.0);
@@ -232,11 +235,10 @@ impl Window<'_> {
         }
     }
 
-    fn measure(&self, codes: &CodeGrid) -> Result<Pass> {
-        let Self { model, transform, goal, .. } = self;
+    fn measure(&self, codes: &CodeGrid, lengths: Lengths) -> Result<Pass> {
+        let Self { transform, goal, .. } = self;
         let trace = transform.trace(codes, goal.quality)?;
         let (error, slopes) = self.errors(&trace);
-        let lengths = lengths(&model.prior, &codes.tile(self.inner()), goal.quality)?;
         let bits: i64 = lengths.codes.iter().map(|&length| i64::from(length)).sum();
         let error = error as f64 * goal.weight;
         let cost = bits as f64 / BIT + EMPHASIS * error;

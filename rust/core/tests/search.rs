@@ -165,6 +165,25 @@ fn linear_prior(class: i32, mean_shift: u8) -> Model {
     Model::load(&parts.file()).unwrap()
 }
 
+/// Measuring numbers that become codes on the way: the same as making codes of them first.
+#[test]
+fn lengths_of_codes_that_are_settled_on_the_way() {
+    let prior = &MODEL.prior;
+    let (shape, mut random) = ([5, 13, 9], Random(11));
+    let numbers: Vec<_> = (0..shape.iter().product()).map(|_| random.within(-2000, 2000)).collect();
+    for (quality, worth) in [(0, [0.5; 5]), (21, [9.0, 0.1, 2.0, 0.0, 4.0])] {
+        for rounding in [Rounding::Cheapest(&worth), Rounding::Nearest(0), Rounding::Nearest(60)] {
+            let mut codes = CodeGrid::new(shape, numbers.clone()).unwrap();
+            let mut settled = codes.clone();
+            prior.settle(&mut settled, quality, rounding).unwrap();
+            let found = lengths(prior, &mut codes, quality, Some(rounding)).unwrap();
+            assert!(codes == settled && codes.codes() != numbers);
+            let again = lengths(prior, &mut codes, quality, None).unwrap();
+            assert!(codes == settled && found.codes == again.codes);
+        }
+    }
+}
+
 /// Bits of all codes but one, with that one up and down: half the difference, beside the gradient. Scales are large,
 /// so codes stay where they are when their means move.
 #[test]
@@ -177,8 +196,8 @@ fn gradients_of_the_lengths_of_other_codes() {
     let place = |index: usize| index % positions * variables + index / positions;
     for quality in [0, 21] {
         let found = |codes: &[i32]| {
-            let codes = CodeGrid::new(shape, codes.to_vec()).unwrap();
-            lengths(&model.prior, &codes, quality).unwrap()
+            let mut codes = CodeGrid::new(shape, codes.to_vec()).unwrap();
+            lengths(&model.prior, &mut codes, quality, None).unwrap()
         };
         let values = vec![0.0; codes.len()];
         let mut gradient = Field { height, width, channels: variables, values };
@@ -221,10 +240,10 @@ fn gradients_of_codes_that_move_with_their_means() {
             model.prior.settle(&mut codes, quality, Rounding::Nearest(0)).unwrap();
             codes
         };
-        let codes = settled(&numbers);
+        let mut codes = settled(&numbers);
         let weights: Vec<_> = (0..20).map(|_| random.within(-99, 99) as f32 / 8.0).collect();
         let mut gradient = Field { height, width, channels: variables, values: weights.clone() };
-        let found = lengths(&model.prior, &codes, quality).unwrap();
+        let found = lengths(&model.prior, &mut codes, quality, None).unwrap();
         found.add_gradient(&model.prior, &mut gradient).unwrap();
         let moved = |index: usize, change: i32| -> f64 {
             let mut numbers = codes.codes().to_vec();
