@@ -2,7 +2,8 @@
 //! the encoder's search only.
 
 use crate::adjoint::{Adjoint, Field};
-use crate::context::{ContextPrior, Slice, StepTrace};
+use crate::context::{ContextPrior, Slice};
+use crate::context_network::StepTrace;
 use crate::conv::Conv;
 use crate::error::Result;
 use crate::features::NUMBER_BITS;

@@ -23,6 +23,7 @@ pub mod codes;
 pub mod container;
 pub mod context;
 mod context_gradient;
+mod context_network;
 pub mod conv;
 pub mod distribution;
 pub mod entropy;
