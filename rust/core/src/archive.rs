@@ -8,7 +8,7 @@ pub use block::{Block, BlockHeader, BlockWriter};
 pub use tags::Tag;
 
 use crate::checksum::crc32;
-use crate::container::{Reader, write_leb128};
+use crate::cursor::{Reader, write_leb128};
 use crate::error::{Error, Result};
 
 /// The first bytes of every archive.

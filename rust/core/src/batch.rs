@@ -8,10 +8,11 @@ use rayon::prelude::*;
 
 use crate::centred::Rounding;
 use crate::codes::CodeGrid;
-use crate::container::{self, Container, Header};
+use crate::container::{self, Container};
 use crate::context::Lane;
 use crate::entropy::Decoder;
 use crate::error::Result;
+use crate::header::Header;
 use crate::limits::Limits;
 use crate::model::Model;
 use crate::picture::{Pixels, synthesize_together};

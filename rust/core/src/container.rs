@@ -1,151 +1,13 @@
 #![doc = include_str!("../FORMAT.md")]
 
-use crate::checksum::{ModelId, crc32};
-use crate::codes::{Tile, tiles};
+use crate::checksum::crc32;
+use crate::cursor::{Reader, write_leb128};
 use crate::error::{Error, Result};
-use crate::filter::{self, Filter};
+use crate::header::{Header, MAGIC};
 use crate::limits::Limits;
-
-/// The first bytes of every file.
-pub const MAGIC: [u8; 4] = *b"VQC\x1a";
-
-/// The newest format version: every version from 1 is read.
-pub const VERSION: u8 = 7;
-
-/// The version of files of codes alone, which the parts of version 3 are not in.
-pub const CODES_VERSION: u8 = 2;
-
-/// The version of files of exact samples, unless they have tiles that a later one brought.
-pub const EXACT_VERSION: u8 = 3;
-
-/// The version that brought tiles coded by a model of pixels.
-pub const PIXELS_VERSION: u8 = 4;
-
-/// The version that brought tiles with coded palettes.
-pub const COLOURS_VERSION: u8 = 5;
-
-/// The version that brought tiles coded with the help of a learned expert.
-pub const LEARNED_VERSION: u8 = 6;
-
-/// The version of files with a filter, which brought it.
-pub const FILTER_VERSION: u8 = 7;
-
-/// What a file names that needs no model.
-pub const NO_MODEL: ModelId = ModelId([0; 8]);
-
-/// Most levels of a file.
-pub const MAX_LEVELS: usize = 4;
-
-/// Largest base-2 logarithm of a stride or a tile's side.
-pub const MAX_LOG2: u8 = 15;
-
-/// Largest base-2 logarithm of the side of a tile of exact samples.
-pub const MAX_EXACT_LOG2: u8 = 12;
 
 /// Bytes of a CRC-32.
 const CHECKSUM_BYTES: u64 = 4;
-
-const GRAY: u8 = 1;
-const ALPHA: u8 = 2;
-const EXACT: u8 = 4;
-const METADATA: u8 = 8;
-const FILTER: u8 = 16;
-
-/// How one level divides a picture into codes and tiles.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Level {
-    /// Base-2 logarithm of the pixels from one position to the next.
-    pub stride_log2: u8,
-    /// Base-2 logarithm of a tile's side in positions.
-    pub tile_log2: u8,
-}
-
-impl Level {
-    /// Pixels from one position to the next.
-    pub fn stride(self) -> u32 {
-        1 << self.stride_log2
-    }
-
-    /// Side of a tile in positions.
-    pub fn tile_side(self) -> u32 {
-        1 << self.tile_log2
-    }
-}
-
-/// How a file holds all samples of a picture exactly.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Exact {
-    /// Samples of a pixel: 1 gray, 2 gray and alpha, 3 sRGB, 4 sRGB and alpha.
-    pub channels: u8,
-    /// Bits of a sample, 1 to 16.
-    pub bits: u8,
-    /// Base-2 logarithm of a tile's side in pixels.
-    pub tile_log2: u8,
-    /// CRC-32 of all samples in raster order, channels innermost: bytes up to 8 bits, else pairs of them.
-    pub checksum: u32,
-}
-
-/// What a file says about its picture.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Header {
-    /// Format version: 1 to [`VERSION`].
-    pub version: u8,
-    /// Whether the picture is to be shown in one channel.
-    pub gray: bool,
-    /// The model that is needed to decode it.
-    pub model: ModelId,
-    /// Position between the model's quality levels in 1/16 of a level.
-    pub quality: u8,
-    /// Columns of pixels, at least 1.
-    pub width: u32,
-    /// Rows of pixels, at least 1.
-    pub height: u32,
-    /// The levels, coarse to fine: 1 to 4 of them, strides never growing; none in a file of exact
-    /// samples without a preview.
-    pub levels: Vec<Level>,
-    /// The exact samples.
-    pub exact: Option<Exact>,
-    /// The bytes of the [`Filter`] of the picture in its codes; none without one.
-    pub filter: Vec<u8>,
-}
-
-impl Header {
-    /// The filter of the picture in its codes.
-    pub fn filter(&self) -> Result<Option<Filter>> {
-        if self.filter.is_empty() { Ok(None) } else { Filter::read(&self.filter).map(Some) }
-    }
-
-    /// Whether the exact samples need a model of pixels.
-    pub fn needs_pixel_model(&self) -> bool {
-        self.levels.is_empty() && self.model != NO_MODEL
-    }
-
-    /// Whether scales adapt to the picture, as they do since version 2.
-    pub fn adaptive(&self) -> bool {
-        self.version >= 2
-    }
-
-    /// Rows and columns of positions of a level.
-    pub fn grid(&self, level: Level) -> (usize, usize) {
-        let cells = |pixels: u32| pixels.div_ceil(level.stride()) as usize;
-        (cells(self.height), cells(self.width))
-    }
-
-    /// The tiles of the exact samples, in the order of their payloads; none where there are none.
-    pub fn exact_tiles(&self) -> impl ExactSizeIterator<Item = Tile> + use<> {
-        let (height, width) = match self.exact {
-            Some(_) => (self.height as usize, self.width as usize),
-            None => (0, 0),
-        };
-        tiles(height, width, self.exact.map_or(1, |exact| 1 << exact.tile_log2))
-    }
-
-    /// The tiles of a level, in the order of their payloads.
-    pub fn tiles(&self, level: Level) -> impl ExactSizeIterator<Item = Tile> + use<> {
-        let (height, width) = self.grid(level);
-        tiles(height, width, level.tile_side() as usize)
-    }
-}
 
 /// Where a payload or the alpha chunk lies in a file, its checksum not counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -199,35 +61,15 @@ impl<'a> Parts<'a> {
 pub fn write(header: &Header, parts: Parts) -> Result<Vec<u8>> {
     let Parts { payloads, alpha, metadata, exact } = parts;
     let has = (alpha.is_some(), metadata.is_some());
-    check_header(header, has).map_err(|what| Error::InvalidInput(what.into()))?;
+    header.check(has).map_err(|what| Error::InvalidInput(what.into()))?;
     let tiles = header.levels.iter().map(|&level| header.tiles(level).len());
     let all = tiles.eq(payloads.iter().map(Vec::len));
     if !all || header.exact_tiles().len() != exact.len() {
         return Err(Error::InvalidInput("there must be one payload for each tile".into()));
     }
-    let mut bytes = Vec::new();
-    bytes.extend(MAGIC);
-    bytes.push(header.version);
-    bytes.push(
-        if header.gray { GRAY } else { 0 }
-            | if alpha.is_some() { ALPHA } else { 0 }
-            | if header.exact.is_some() { EXACT } else { 0 }
-            | if metadata.is_some() { METADATA } else { 0 }
-            | if header.filter.is_empty() { 0 } else { FILTER },
-    );
-    bytes.extend(header.model.0);
-    bytes.push(header.quality);
-    write_leb128(header.width, &mut bytes);
-    write_leb128(header.height, &mut bytes);
-    bytes.push(header.levels.len() as u8);
-    bytes.extend(header.levels.iter().map(|level| level.stride_log2 << 4 | level.tile_log2));
-    if let Some(Exact { channels, bits, tile_log2, checksum }) = header.exact {
-        bytes.extend([channels, bits, tile_log2]);
-        bytes.extend(checksum.to_le_bytes());
-    }
-    bytes.extend(filter_bytes(header));
+    let head = header.write(has);
     let codes = payloads.iter().flatten().map(Vec::as_slice).chain(alpha).chain(metadata);
-    join(&bytes[MAGIC.len()..], &codes.chain(exact.iter().map(Vec::as_slice)).collect::<Vec<_>>())
+    join(&head, &codes.chain(exact.iter().map(Vec::as_slice)).collect::<Vec<_>>())
 }
 
 /// A whole file without what can be computed again: what an archive keeps of it.
@@ -254,7 +96,7 @@ pub fn split<'a>(bytes: &'a [u8], limits: &Limits) -> Result<Pieces<'a>> {
         parts.push(container.verified_payload(bytes, part)?);
     }
     let checksum = if container.header.exact.is_some() { CHECKSUM_BYTES as usize } else { 0 };
-    let own = checksum + filter_bytes(&container.header).len();
+    let own = checksum + container.header.filter_bytes().len();
     let head = &bytes[MAGIC.len()..container.header_bytes as usize - behind_head];
     let (head, own) = head.split_at(head.len() - own);
     Ok(Pieces { head, own, parts })
@@ -285,57 +127,8 @@ pub fn join_header(head: &[u8], lengths: &[u32]) -> Vec<u8> {
 /// [`Container::verify_levels`] its first levels, of which the rest may be missing.
 pub fn parse(bytes: &[u8], limits: &Limits) -> Result<Container> {
     let mut reader = Reader { bytes, position: 0 };
-    let version = read_magic(&mut reader)?;
-    let flags = reader.byte()?;
-    let exact = if version > CODES_VERSION { EXACT | METADATA } else { 0 };
-    let known = GRAY | ALPHA | exact | if version >= FILTER_VERSION { FILTER } else { 0 };
-    if flags & !known != 0 {
-        return Err(Error::Corrupted { what: "reserved flag bits are set" });
-    }
-    let model = ModelId(reader.array()?);
-    let quality = reader.byte()?;
-    let (width, height) = (reader.leb128()?, reader.leb128()?);
-    let level_count = reader.byte()?;
-    if usize::from(level_count) > MAX_LEVELS {
-        return Err(Error::Corrupted { what: LEVEL_COUNT });
-    }
-    let levels = (0..level_count).map(|_| {
-        let level = reader.byte()?;
-        Ok(Level { stride_log2: level >> 4, tile_log2: level & 15 })
-    });
-    let levels = levels.collect::<Result<_>>()?;
-    let exact = if flags & EXACT != 0 { Some(read_exact(&mut reader)?) } else { None };
-    let filter = if flags & FILTER != 0 { read_filter(&mut reader)? } else { Vec::new() };
-    let gray = flags & GRAY != 0;
-    let header = Header { version, gray, model, quality, width, height, levels, exact, filter };
-    let has = (flags & ALPHA != 0, flags & METADATA != 0);
-    check_header(&header, has).map_err(|what| Error::Corrupted { what })?;
+    let (header, has) = Header::read(&mut reader)?;
     read_lengths(reader, header, limits, has)
-}
-
-fn read_exact(reader: &mut Reader) -> Result<Exact> {
-    let [channels, bits, tile_log2] = reader.array()?;
-    Ok(Exact { channels, bits, tile_log2, checksum: u32::from_le_bytes(reader.array()?) })
-}
-
-fn read_filter(reader: &mut Reader) -> Result<Vec<u8>> {
-    let length = reader.leb128()? as usize;
-    if !(1..=filter::MAX_BYTES).contains(&length) {
-        return Err(Error::Corrupted { what: "a filter has 1 to 512 bytes" });
-    }
-    let bytes = reader.rest().get(..length).ok_or(Error::Truncated { what: "header" })?;
-    reader.position += length;
-    Ok(bytes.to_vec())
-}
-
-/// Mirror of `read_filter`.
-fn filter_bytes(header: &Header) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    if !header.filter.is_empty() {
-        write_leb128(header.filter.len() as u32, &mut bytes);
-        bytes.extend(&header.filter);
-    }
-    bytes
 }
 
 /// The end of the header: the lengths of all parts, and its checksum.
@@ -443,123 +236,10 @@ fn split_part(bytes: &[u8], part: Part) -> Result<(&[u8], [u8; 4])> {
         .ok_or(Error::Truncated { what: "payloads" })
 }
 
-const LEVEL_COUNT: &str = "the number of levels is not 1 to 4";
-
-/// The rules for headers that hold in both directions, `(alpha, metadata)` being there or not.
-fn check_header(
-    header: &Header,
-    (alpha, metadata): (bool, bool),
-) -> std::result::Result<(), &'static str> {
-    let levels = &header.levels;
-    if !(1..=VERSION).contains(&header.version) {
-        return Err("there is no such format version");
-    }
-    if header.version <= CODES_VERSION && (header.exact.is_some() || metadata) {
-        return Err("this format version has neither exact samples nor metadata");
-    }
-    if !header.filter.is_empty() {
-        if header.version < FILTER_VERSION || header.exact.is_some() {
-            return Err("there is no filter in this format version or before exact samples");
-        }
-        if header.filter.len() > filter::MAX_BYTES || header.filter().is_err() {
-            return Err("the filter in the header is damaged");
-        }
-    }
-    if header.width == 0 || header.height == 0 {
-        return Err("a picture has at least one pixel");
-    }
-    if levels.len() > MAX_LEVELS || (levels.is_empty() && header.exact.is_none()) {
-        return Err(LEVEL_COUNT);
-    }
-    if levels.iter().any(|level| level.stride_log2.max(level.tile_log2) > MAX_LOG2) {
-        return Err("a stride or a tile is larger than 32768");
-    }
-    if levels.windows(2).any(|pair| pair[0].stride_log2 < pair[1].stride_log2) {
-        return Err("levels are not ordered from coarse to fine");
-    }
-    if levels.is_empty() && header.quality != 0 {
-        return Err("a file without levels names a quality");
-    }
-    if header.needs_pixel_model() && header.version <= EXACT_VERSION {
-        return Err("this format version has no model without levels");
-    }
-    let Some(exact) = header.exact else { return Ok(()) };
-    if !(1..=4).contains(&exact.channels) || !(1..=16).contains(&exact.bits) {
-        return Err("a pixel has 1 to 4 samples of 1 to 16 bits");
-    }
-    if exact.tile_log2 > MAX_EXACT_LOG2 {
-        return Err("a tile of exact samples is larger than 4096");
-    }
-    if alpha || header.gray != (exact.channels <= 2) {
-        return Err("what is said of colour and alpha does not fit the exact samples");
-    }
-    Ok(())
-}
-
 fn part_length(part: &[u8]) -> Result<u32> {
     u32::try_from(part.len()).map_err(|_| Error::OverLimit {
         what: "bytes of a payload",
         value: part.len() as u64,
         limit: u32::MAX.into(),
     })
-}
-
-/// Magic number and version, which is returned. A prefix of the magic number is a truncated file.
-fn read_magic(reader: &mut Reader) -> Result<u8> {
-    if !reader.bytes.iter().zip(&MAGIC).all(|(byte, magic)| byte == magic) {
-        return Err(Error::NotVqc);
-    }
-    reader.array::<{ MAGIC.len() }>()?;
-    match reader.byte()? {
-        version @ 1..=VERSION => Ok(version),
-        version => Err(Error::UnsupportedVersion(version)),
-    }
-}
-
-/// A cursor that cannot leave its bytes.
-pub(crate) struct Reader<'a> {
-    pub bytes: &'a [u8],
-    pub position: usize,
-}
-
-impl<'a> Reader<'a> {
-    pub fn rest(&self) -> &'a [u8] {
-        &self.bytes[self.position..]
-    }
-
-    pub fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
-        let array = self.rest().first_chunk().ok_or(Error::Truncated { what: "header" })?;
-        self.position += N;
-        Ok(*array)
-    }
-
-    pub fn byte(&mut self) -> Result<u8> {
-        self.array().map(|[byte]| byte)
-    }
-
-    /// Reads what [`write_leb128`] writes, and no other spelling of the same number.
-    pub fn leb128(&mut self) -> Result<u32> {
-        let mut number = 0;
-        for shift in (0..35).step_by(7) {
-            let byte = self.byte()?;
-            number |= u64::from(byte & 0x7f) << shift;
-            if byte & 0x80 == 0 {
-                let canonical = byte != 0 || shift == 0;
-                return u32::try_from(number)
-                    .ok()
-                    .filter(|_| canonical)
-                    .ok_or(Error::Corrupted { what: "a number is not in its shortest form" });
-            }
-        }
-        Err(Error::Corrupted { what: "a number has more than 32 bits" })
-    }
-}
-
-/// Little-endian groups of 7 bits, the top bit set on all but the last; no superfluous groups.
-pub(crate) fn write_leb128(mut number: u32, bytes: &mut Vec<u8>) {
-    while number >= 0x80 {
-        bytes.push(number as u8 | 0x80);
-        number >>= 7;
-    }
-    bytes.push(number as u8);
 }

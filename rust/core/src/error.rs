@@ -57,7 +57,7 @@ impl fmt::Display for Error {
             Self::UnsupportedVersion(version) => write!(
                 f,
                 "unsupported format version {version}: this build reads versions 1 to {}",
-                crate::container::VERSION
+                crate::header::VERSION
             ),
             Self::NotVqa => write!(f, "not a vqcodec archive: the magic number is missing"),
             Self::UnsupportedArchive(version) => write!(

@@ -2,11 +2,11 @@
 
 use crate::checksum::crc32;
 use crate::codes::{CodeGrid, Tile};
-use crate::container::{
-    self, COLOURS_VERSION, EXACT_VERSION, Exact, Header, LEARNED_VERSION, NO_MODEL, PIXELS_VERSION,
-    Parts,
-};
+use crate::container::{self, Parts};
 use crate::error::{Error, Result};
+use crate::header::{
+    COLOURS_VERSION, EXACT_VERSION, Exact, Header, LEARNED_VERSION, NO_MODEL, PIXELS_VERSION,
+};
 use crate::limits::Limits;
 use crate::lossless::{Shape, decode_tile, encode_tile, has_coded_palette, is_learned};
 use crate::model::Model;

@@ -1,10 +1,11 @@
 //! Pixels to codes and back with a model's own networks, on several threads.
 
 use crate::codes::CodeGrid;
-use crate::container::{self, Header};
+use crate::container;
 use crate::context::ContextPrior;
 use crate::error::{Error, Result};
 use crate::filter::{Filter, Unrounded};
+use crate::header::Header;
 use crate::limits::Limits;
 use crate::model::Model;
 use crate::prior::Prior;

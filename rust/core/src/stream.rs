@@ -7,11 +7,12 @@
 use crate::centred::Rounding;
 use crate::checksum::ModelId;
 use crate::codes::{CodeGrid, Tile, tiles};
-use crate::container::{self, CODES_VERSION, Container, FILTER_VERSION, Header, Level, Parts};
+use crate::container::{self, Container, Parts};
 use crate::context::ContextPrior;
 use crate::entropy::{Decoder, Encoder, Meter};
 use crate::error::{Error, Result};
 use crate::features::FeatureGrid;
+use crate::header::{CODES_VERSION, FILTER_VERSION, Header, Level};
 use crate::limits::Limits;
 use crate::model::Model;
 use crate::prior::Prior;

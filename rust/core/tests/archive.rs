@@ -8,10 +8,9 @@ use vqcodec_core::archive::{
     write_end, write_start,
 };
 use vqcodec_core::checksum::ModelId;
-use vqcodec_core::container::{
-    CODES_VERSION, Exact, FILTER_VERSION, Header, Level, Parts, VERSION, join, split, write,
-};
+use vqcodec_core::container::{Parts, join, split, write};
 use vqcodec_core::filter::{Filter, INPUTS};
+use vqcodec_core::header::{CODES_VERSION, Exact, FILTER_VERSION, Header, Level, VERSION};
 use vqcodec_core::{Error, Limits};
 
 /// A file of one or two levels, with payloads that a seed chooses.

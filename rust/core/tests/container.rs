@@ -4,11 +4,9 @@
 
 use proptest::prelude::*;
 use vqcodec_core::checksum::{ModelId, crc32};
-use vqcodec_core::container::{
-    self, CODES_VERSION, Container, Exact, FILTER_VERSION, Header, Level, Parts, VERSION, join,
-    parse, split, write,
-};
+use vqcodec_core::container::{self, Container, Parts, join, parse, split, write};
 use vqcodec_core::filter::Filter;
+use vqcodec_core::header::{CODES_VERSION, Exact, FILTER_VERSION, Header, Level, VERSION};
 use vqcodec_core::{Error, Limits, Result};
 
 fn header(width: u32, height: u32, levels: &[(u8, u8)]) -> Header {

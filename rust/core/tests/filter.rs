@@ -14,7 +14,7 @@ use vqcodec_core::kernels::Kernel;
 use vqcodec_core::picture::{Pixels, decode, filtered, fit, synthesize};
 use vqcodec_core::search::Goal;
 use vqcodec_core::stream::{Picture, write_file};
-use vqcodec_core::{CodeGrid, Error, Limits, Model, batch, container};
+use vqcodec_core::{CodeGrid, Error, Limits, Model, batch, header};
 
 const NONE: [[i32; INPUTS]; 3] = [[0; INPUTS]; 3];
 
@@ -169,7 +169,7 @@ fn all_decoders_agree() {
     };
     let (with, without) = (file(&filter), file(b""));
     assert_eq!(with.len(), without.len() + filter.len() + 1);
-    assert_eq!([with[4], without[4]], [container::FILTER_VERSION, container::CODES_VERSION]);
+    assert_eq!([with[4], without[4]], [header::FILTER_VERSION, header::CODES_VERSION]);
     let expected = synthesize(&MODEL, &codes, size, 16, Filter::read(&filter).ok().as_ref(), 1);
     let (expected, limits) = (expected.unwrap(), Limits::default());
     for kernel in Kernel::available() {

@@ -10,10 +10,11 @@ use proptest::prelude::*;
 use safetensors::Dtype;
 use serde_json::json;
 use tiny_model::{Parts, Random};
-use vqcodec_core::container::{
-    self, CODES_VERSION, EXACT_VERSION, NO_MODEL, PIXELS_VERSION, VERSION,
-};
+use vqcodec_core::container;
 use vqcodec_core::exact::{Aid, Samples, TILE_LOG2, read_file, read_files, write_file};
+use vqcodec_core::header::{
+    CODES_VERSION, EXACT_VERSION, Header, NO_MODEL, PIXELS_VERSION, VERSION,
+};
 use vqcodec_core::kernels::Kernel;
 use vqcodec_core::lossless::{self, Shape};
 use vqcodec_core::pixels::PixelModel;
@@ -347,7 +348,7 @@ fn older_versions_know_no_such_model() {
     let parts = container::Parts { exact: &exact, ..Default::default() };
     container::write(&header, parts).unwrap();
     for version in [CODES_VERSION, EXACT_VERSION, VERSION + 1] {
-        let header = container::Header { version, ..header.clone() };
+        let header = Header { version, ..header.clone() };
         assert!(matches!(container::write(&header, parts), Err(Error::InvalidInput(_))));
     }
 }

@@ -3,7 +3,8 @@
 use super::front::Front;
 use super::tags::Tag;
 use crate::checksum::crc32;
-use crate::container::{Reader, join, join_header, split};
+use crate::container::{join, join_header, split};
+use crate::cursor::Reader;
 use crate::error::{Error, Result};
 use crate::limits::Limits;
 

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 
 use super::block::CONTRADICTION;
 use super::tags::{Tag, Tags};
-use crate::container::{Pieces, Reader, write_leb128};
+use crate::container::Pieces;
+use crate::cursor::{Reader, write_leb128};
 use crate::error::{Error, Result};
 
 /// What repeats in the headers of files.

@@ -6,7 +6,7 @@ use miniz_oxide::deflate::compress_to_vec;
 use miniz_oxide::inflate::decompress_to_vec_with_limit;
 
 use super::block::{CONTRADICTION, MAX_RECORDS};
-use crate::container::{Reader, write_leb128};
+use crate::cursor::{Reader, write_leb128};
 use crate::error::{Error, Result};
 
 /// Most bytes of a name.
