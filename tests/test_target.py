@@ -57,6 +57,28 @@ def test_the_largest_that_fits_after_a_search(smallest: int, growth: float, wher
     assert searched_within(attempt, POSITIONS, target, 0) == largest_within(attempt, POSITIONS, target)
 
 
+class Jumping(Rising):
+    """Searched files that jump by a twelfth from one kind of codes to another, but for what errors are worth."""
+
+    def __call__(self, position: int, dead_zone: int, effort: int = 0, worth: float = 1.0) -> Attempt:
+        plain = super().__call__(position, dead_zone)
+        if not effort:
+            return plain
+        size = round(self.smallest * 1.08 ** (np.log(len(plain.data) / self.smallest) // np.log(1.08)) * worth**0.3)
+        return Attempt(position, dead_zone, [], bytes(size), 8.0 * size)
+
+
+@given(st.integers(400, 5000), st.floats(1.005, 1.05), st.floats(0.1, 0.9))
+def test_searched_sizes_that_jump_over_the_target(smallest: int, growth: float, where: float) -> None:
+    attempt = Jumping(smallest, growth)
+    largest = len(attempt(POSITIONS - 1, 0, 1).data)
+    target = round(smallest * (largest / smallest) ** where)
+    size = len(searched_within(attempt, POSITIONS, target, 1).data)
+    assert size <= target
+    if 1.1 * smallest < target < 0.9 * largest:
+        assert size >= (CLOSE_ENOUGH - 0.005) * target - 2
+
+
 def test_limits_of_the_target() -> None:
     assert largest_within(Rising(500, 1.03), POSITIONS, 10**6).position == POSITIONS - 1
     with pytest.raises(InvalidInputError, match="smallest file takes 500 bytes, over the target of 499"):

@@ -19,7 +19,7 @@ from PIL import Image
 from vqcodec import _core, weights
 from vqcodec.errors import CorruptedError, InvalidInputError
 from vqcodec.limits import MAX_PIXELS, check_size
-from vqcodec.target import Attempt, searched_within
+from vqcodec.target import Attempt, Setting, searched_within
 
 if TYPE_CHECKING:  # numpy alone takes as long to load as a picture to decode: what an image does not need waits
     import numpy as np
@@ -165,9 +165,9 @@ class Codec:
 
         picture = image if isinstance(image, Picture) else from_image(image)
 
-        def attempt(position: int, dead_zone: int, effort: int) -> Attempt:
+        def attempt(position: int, dead_zone: int, effort: int, worth: float = 1.0) -> Attempt:
             codes = self._analyze(picture.pixels, position, dead_zone, threads)
-            return self._written(picture, position, dead_zone, codes, effort, threads)
+            return self._written(picture, (position, dead_zone), codes, effort, threads, worth)
 
         if target_bytes is None:
             found = attempt(self.position(quality, label), 0, effort)
@@ -215,7 +215,7 @@ class Codec:
                 codes = _core.settle(self._model, position, analyzed[number], 0, 1)
             else:
                 codes = self._analyze(picture.pixels, position, 0, 1)
-            found = self._written(picture, position, 0, codes, effort, 1)
+            found = self._written(picture, (position, 0), codes, effort, 1)
             if verify:
                 self._verify(found.data, found.codes, picture.alpha, 1)
             return found.data
@@ -231,15 +231,24 @@ class Codec:
         return self._model, 0, self._analyze(picture.pixels, 0, 0, threads)
 
     def _written(
-        self, picture: Picture, position: int, dead_zone: int, codes: list[np.ndarray], effort: int, threads: int
+        self,
+        picture: Picture,
+        setting: Setting,
+        codes: list[np.ndarray],
+        effort: int,
+        threads: int,
+        worth: float = 1.0,
     ) -> Attempt:
-        """The file of a picture's codes, or of those that an effort finds instead."""
+        """The file of a picture's codes, or of those that an effort finds instead.
+
+        To the search errors are `worth` so many times as much as the model says.
+        """
         from vqcodec.pixels import alpha_to_bytes
 
-        filter = b""
+        (position, dead_zone), filter = setting, b""
         if effort and self.searches:
             weight = self._lambda(position) / 3.0
-            codes = self._searched(picture.pixels, position, codes, effort, threads)
+            codes = self._searched(picture.pixels, position, codes, effort, threads, worth)
             filter = _core.fit_filter(self._model, codes, picture.pixels, position, weight, threads)
         height, width = picture.pixels.shape[:2]
         alpha = None if picture.alpha is None else alpha_to_bytes(picture.alpha)
@@ -248,10 +257,10 @@ class Codec:
         return Attempt(position, dead_zone, codes, data, bits)
 
     def _searched(
-        self, pixels: np.ndarray, position: int, codes: list[np.ndarray], effort: int, threads: int
+        self, pixels: np.ndarray, position: int, codes: list[np.ndarray], effort: int, threads: int, worth: float
     ) -> list[np.ndarray]:
         """Codes that cost less than the given ones, or fewer bits at about the same cost."""
-        weight = self._lambda(position) / 3.0
+        weight = worth * self._lambda(position) / 3.0
 
         def search(codes: list[np.ndarray]) -> list[np.ndarray]:
             return _core.search(self._model, codes, pixels, position, weight, min(effort, SEARCH_EFFORT), threads)
