@@ -29,7 +29,7 @@ if TYPE_CHECKING:  # numpy alone takes as long to load as a picture to decode: w
     from vqcodec.pixels import Picture
     from vqcodec.transform import Transform
 
-DEFAULT_EFFORT = 1  # the most that takes under 2 s for a picture of 768x512 on two cores
+DEFAULT_EFFORT = 1  # the most that takes about 2 s for a picture of 768x512 on two cores
 SEARCH_EFFORT, MAX_EFFORT = 2, 3  # the most that needs no torch, and the most
 QUALITY_STEPS = 16  # positions of the header's quality byte between two quality levels
 
@@ -142,8 +142,7 @@ class Codec:
         An `effort` of 1 or 2 searches for codes that cost less, in bits and error, than those nearest to the image,
         which an effort of 0 takes, or fewer bits at about the same cost, and fits a filter that decoders end with;
         3 refines the codes by gradients, which needs torch and about a minute. Only codes that count from the prior's
-        means are searched for. With `verify` the
-        bytes are decoded to codes and compared first.
+        means are searched for. With `verify` the bytes are decoded to codes and compared first.
         """
         return self.encode_report(
             image, quality, label=label, target_bytes=target_bytes, effort=effort, verify=verify, threads=threads
