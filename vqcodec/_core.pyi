@@ -408,8 +408,9 @@ def search(
 ) -> list[NDArray[np.int32]]:
     """Codes that cost fewer `bits + weight * squared error` (of 0..255, all colours) than `codes` of the pixels.
 
-    Codes of fewer bits may cost up to 3 % more. The result depends on the arguments alone, not on threads or machine; effort 0 and codes that do not
-    count from their means stay as they are. Pixels are uint8 (height, width, 3), codes int32 (n, h, w).
+    Codes of fewer bits may cost up to 3 % more. The result depends on the arguments alone, not on threads or machine;
+    effort 0 and codes that do not count from their means stay as they are. Pixels are uint8 (height, width, 3), codes
+    int32 (n, h, w).
     """
 
 def fit_filter(
