@@ -146,6 +146,7 @@ fn settle_step(
     let step = &slice.steps[place.1];
     let [_, height, width] = codes.shape();
     let positions: Vec<_> = step.pattern.positions(height, width).collect();
+    // what does not see each other goes through at once, on all threads
     let together = if step.sequential { 1 } else { positions.len().max(1) };
     let mut whole = StepTrace::default();
     for positions in positions.chunks(together) {
