@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -123,7 +124,7 @@ class Mixing:
         guesses = seen.guesses[..., colour]
         shares, means, scales = outputs.chunk(3, -1)
         error = (predictions - (values - guesses) / INPUT_UNIT).abs()
-        mean = (torch.softmax(shares * 0.6931471805599453, -1) * means).sum(-1)
+        mean = (torch.softmax(shares * math.log(2.0), -1) * means).sum(-1)
         away = predictions * INPUT_UNIT - mean
         features = [
             nearby(error, 0.5).clamp(min=1e-3).log2(),

@@ -80,6 +80,8 @@ def searched_within(attempt: Searching, positions: int, target_bytes: int, effor
     A search takes too long to be made at every size: the sizes of plain attempts, and by how much the last search
     changed one, say where the next is to begin.
     """
+    if not effort:
+        return largest_within(lambda position, dead_zone: attempt(position, dead_zone, 0), positions, target_bytes)
     sizes: dict[Setting, int] = {}
 
     def plain(position: int, dead_zone: int) -> Attempt:
@@ -95,10 +97,6 @@ def searched_within(attempt: Searching, positions: int, target_bytes: int, effor
         start = largest_within(plain, positions, target_bytes)
     except InvalidInputError as error:
         start, too_small = plain(0, 0), error  # a search may bring it down yet
-    if not effort:
-        if too_small:
-            raise too_small
-        return start
     setting: Setting | None = (start.position, start.dead_zone)
     best: Attempt | None = None
     low, high = 0, MAX_BYTES  # plain sizes that came out below the target, and above it

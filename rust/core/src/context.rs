@@ -196,8 +196,8 @@ impl ContextPrior {
         quality: u8,
         step: (usize, usize),
     ) -> Result<(Vec<i32>, usize)> {
-        let (number, slice) = (step.1, self.slices.get(step.0));
-        let Some(found) = slice.and_then(|slice| slice.steps.get(number)) else {
+        let found = self.slices.get(step.0).and_then(|slice| slice.steps.get(step.1));
+        let Some(found) = found else {
             return Err(Error::InvalidInput("the prior has no such step".into()));
         };
         let [channels, height, width] = features.shape();
