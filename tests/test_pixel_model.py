@@ -51,7 +51,7 @@ def test_pictures_come_back_in_fewer_bytes(model: Path) -> None:
     data, plain = lossless(model), lossless(None)
     assert len(data) < 0.9 * len(plain)
     header = vqcodec.read_header(data)
-    assert (header.version, header.model_id) == (4, weights.resolve(model).model_id)
+    assert (header.version, header.model_id) == (8, weights.resolve(model).model_id)
     assert header.needs_pixel_model and not vqcodec.read_header(plain).needs_pixel_model
     assert np.array_equal(vqcodec.decode(data, model=model), PICTURE)
     assert vqcodec.decode_image(data, model=model).tobytes() == PICTURE.tobytes()
@@ -249,10 +249,10 @@ def test_the_program(run: Run, model: Path, other: Path, tmp_path: Path) -> None
     assert ran.status == 0 and "makes it no smaller: the file needs none" in ran.errors
     assert run("verify", "gray.vqc", cwd=tmp_path).status == 0
     shown = run("info", "a.vqc", cwd=tmp_path)
-    assert shown.status == 0 and model_id in shown.output.decode() and "version 4" in shown.output.decode()
+    assert shown.status == 0 and model_id in shown.output.decode() and "version 8" in shown.output.decode()
     facts = json.loads(run("info", "--json", "a.vqc", cwd=tmp_path).output)
     assert (facts["lossless"], facts["model"], facts["model_id"], facts["levels"]) == (True, None, model_id, [])
-    assert (facts["quality"], facts["quality_position"], facts["format_version"]) == (None, None, 4)
+    assert (facts["quality"], facts["quality_position"], facts["format_version"]) == (None, None, 8)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from tiny_pixels import drawn, random_prior
 
 from vqcodec import _core
 from vqcodec.integer_pixels import export_pixel_prior, integer_pixel_prior, load_integer_pixel_prior
-from vqcodec.pixel_prior import CODED, INPUTS, PixelConfig, PixelPrior, mixture_bits, neighbourhoods
+from vqcodec.pixel_prior import CODED, INPUTS, PixelConfig, PixelPrior, following_bits, mixture_bits, neighbourhoods
 
 
 def seen(picture: np.ndarray, y: int, x: int) -> tuple[list[int], list[int]]:
@@ -71,8 +71,13 @@ def test_files_have_the_bits_of_the_float_model(config: PixelConfig) -> None:
     runtime = _core.PixelModel(export_pixel_prior(model, name="random", description="", provenance={}))
     pictures = drawn(6, 16, 15)
     load_integer_pixel_prior(model, integer_pixel_prior(model))
+    samples = torch.from_numpy(pictures[..., CODED])
     with torch.no_grad():
-        bits = model(torch.from_numpy(pictures[..., CODED])).sum((1, 2, 3))
+        seen = (samples, *model.outputs(samples))
+    order = sorted(np.ndindex(16, 15), key=lambda place: (place[1] + 4 * place[0], place[0]))
+    coded = [torch.stack([part[:, y, x] for y, x in order], 1) for part in seen]
+    bits = following_bits(*coded).sum((1, 2))
+    assert not torch.allclose(bits, model(samples).sum((1, 2, 3)), rtol=0.002)
     for picture, expected in zip(pictures, bits.tolist(), strict=True):
         data = _core.write_exact(picture, 8, pixels=runtime)
         header = _core.read_header(data)

@@ -30,6 +30,9 @@ CONTEXT_LIMIT = 127 / 16  # weights of the first layer: as int8 they are 16 time
 BORDER = 64  # the distance from a border, in pixels up to REACH, is multiplied by it
 INFINITE = 1e6  # scales beyond which no mass is left
 FLOOR = 2.0**-24  # least probability of a sample
+NAT = 0.6931471805599453  # bits
+RATES = (1 / 8, 1 / 64, 1 / 64)  # of biases that follow a picture: log2 weights, means, log2 scales
+STEEPEST = 2.0  # slopes that they follow: bits an octave, nats a grey level, bits an octave
 
 
 @dataclass(frozen=True)
@@ -71,14 +74,15 @@ class PixelPrior(nn.Module):
 
     def forward(self, samples: Tensor) -> Tensor:
         """Bits (B, H, W, COLOURS) of uint8 samples in the order of coding."""
+        guesses, outputs = self.outputs(samples)
+        return mixture_bits(samples, guesses, outputs)
+
+    def outputs(self, samples: Tensor) -> tuple[Tensor, Tensor]:
+        """Guesses (B, H, W, COLOURS) int16 and outputs (B, H, W, COLOURS, 3 K) float32 of the networks."""
         inputs, guesses = neighbourhoods(samples)
         inputs = (inputs.flatten(0, 2) / INPUT_UNIT).float()
-        bits = []
-        for colour in range(COLOURS):
-            outputs = self._network(inputs, colour)
-            values, guess = samples[..., colour].flatten(), guesses[..., colour].flatten()
-            bits.append(mixture_bits(values, guess, outputs))
-        return torch.stack(bits, 1).reshape(samples.shape)
+        outputs = torch.stack([self._network(inputs, colour) for colour in range(COLOURS)], 1)
+        return guesses, outputs.reshape(*samples.shape, -1)
 
     def _network(self, x: Tensor, colour: int) -> Tensor:
         """Outputs (N, 3 K) float32 for inputs (N, INPUTS)."""
@@ -126,8 +130,26 @@ def mixture_bits(values: Tensor, guesses: Tensor, outputs: Tensor) -> Tensor:
     lower = (offset - 0.5) * inverse - INFINITE * (values == 0)[..., None]
     sign = 1.0 - 2.0 * (offset > 0)  # both edges on the exact, negative side
     mass = (torch.sigmoid(sign * upper) - torch.sigmoid(sign * lower)).abs()
-    share = torch.softmax(weights * 0.6931471805599453, -1)
+    share = torch.softmax(weights * NAT, -1)
     return -torch.log2((share * mass).sum(-1) + FLOOR)
+
+
+def following_bits(values: Tensor, guesses: Tensor, outputs: Tensor) -> Tensor:
+    """Bits (B, P, COLOURS) of pixels in the order of coding, where the heads' biases follow the picture.
+
+    The outputs (B, P, COLOURS, 3 K) are those of the networks; what the biases add to them begins at 0 and moves after
+    each sample down the slope of its bits, as in rust/core/src/pixels.
+    """
+    unit = outputs.new_tensor([1.0, NAT, 1.0]).repeat_interleave(outputs.shape[-1] // 3)
+    rate = outputs.new_tensor(RATES).repeat_interleave(outputs.shape[-1] // 3)
+    biases, bits = torch.zeros_like(outputs[:, 0]), []
+    for place in range(values.shape[1]):
+        moved = (outputs[:, place] + biases).detach().requires_grad_()
+        with torch.enable_grad():
+            bits.append(mixture_bits(values[:, place], guesses[:, place], moved))
+        (slope,) = torch.autograd.grad(bits[-1].sum(), moved)
+        biases = biases - rate * (slope * unit).clamp(-STEEPEST, STEEPEST)
+    return torch.stack(bits, 1).detach()
 
 
 def _dense(inputs: int, outputs: int) -> nn.Parameter:

@@ -5,7 +5,8 @@ use crate::codes::{CodeGrid, Tile};
 use crate::container::{self, Parts};
 use crate::error::{Error, Result};
 use crate::header::{
-    COLOURS_VERSION, EXACT_VERSION, Exact, Header, LEARNED_VERSION, NO_MODEL, PIXELS_VERSION,
+    COLOURS_VERSION, EXACT_VERSION, Exact, FOLLOWING_VERSION, Header, LEARNED_VERSION, NO_MODEL,
+    PIXELS_VERSION,
 };
 use crate::limits::Limits;
 use crate::lossless::{Shape, decode_tile, encode_tile, has_coded_palette, is_learned};
@@ -202,6 +203,7 @@ fn version_of(tile: &[u8]) -> u8 {
     match tile {
         _ if is_learned(tile) => LEARNED_VERSION,
         _ if has_coded_palette(tile) => COLOURS_VERSION,
+        _ if pixels::is_following(tile) => FOLLOWING_VERSION,
         _ if pixels::is_network(tile) => PIXELS_VERSION,
         _ => EXACT_VERSION,
     }

@@ -10,7 +10,7 @@ use crate::filter::{self, Filter};
 pub const MAGIC: [u8; 4] = *b"VQC\x1a";
 
 /// The newest format version: every version from 1 is read.
-pub const VERSION: u8 = 7;
+pub const VERSION: u8 = 8;
 
 /// The version of files of codes alone, which the parts of version 3 are not in.
 pub const CODES_VERSION: u8 = 2;
@@ -29,6 +29,9 @@ pub const LEARNED_VERSION: u8 = 6;
 
 /// The version of files with a filter, which brought it.
 pub const FILTER_VERSION: u8 = 7;
+
+/// The version that brought tiles coded by a model of pixels whose biases follow the picture.
+pub const FOLLOWING_VERSION: u8 = 8;
 
 /// What a file names that needs no model.
 pub const NO_MODEL: ModelId = ModelId([0; 8]);

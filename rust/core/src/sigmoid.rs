@@ -99,6 +99,9 @@ const HALF: i64 = 640;
 /// Bits of the fraction of a table step in the argument of [`sigmoid`].
 pub const STEP_BITS: u32 = 24;
 
+/// Largest magnitude of an argument of [`sigmoid`] that makes a difference: 20 logistic units.
+pub const MAX_ARGUMENT: i64 = HALF << STEP_BITS;
+
 /// Bits of the fraction that the linear interpolation uses.
 const FRACTION_BITS: u32 = 16;
 
@@ -138,8 +141,7 @@ static STEPS: [i16; 1 << CELLS_BITS] = {
 ///
 /// Nondecreasing in `t`, constant outside +-20 logistic units, never 0 and below 2^32.
 pub fn sigmoid(t: i64) -> u64 {
-    let limit = HALF << STEP_BITS;
-    let position = (t.clamp(-limit, limit) + limit) as u64;
+    let position = (t.clamp(-MAX_ARGUMENT, MAX_ARGUMENT) + MAX_ARGUMENT) as u64;
     let step = (position >> STEP_BITS) as usize;
     let fraction = (position >> (STEP_BITS - FRACTION_BITS)) & ((1 << FRACTION_BITS) - 1);
     let (left, right) = (u64::from(TABLE[step]), u64::from(TABLE[step + 1]));

@@ -13,7 +13,7 @@ use tiny_model::{Parts, Random};
 use vqcodec_core::container;
 use vqcodec_core::exact::{Aid, Samples, TILE_LOG2, read_file, read_files, write_file};
 use vqcodec_core::header::{
-    CODES_VERSION, EXACT_VERSION, Header, NO_MODEL, PIXELS_VERSION, VERSION,
+    CODES_VERSION, EXACT_VERSION, FOLLOWING_VERSION, Header, NO_MODEL, VERSION,
 };
 use vqcodec_core::kernels::Kernel;
 use vqcodec_core::lossless::{self, Shape};
@@ -21,7 +21,9 @@ use vqcodec_core::pixels::PixelModel;
 use vqcodec_core::{Error, Limits, Result};
 
 /// The first byte of a tile that was coded by a model of pixels.
+/// First bytes of tiles of the model: as they were, and as they are.
 const NETWORK: u8 = 4;
+const FOLLOWING: u8 = 7;
 
 /// A random model. Where it is `wild`, hardly anything is shifted, so that most numbers are clamped.
 #[derive(Debug, Clone, Copy)]
@@ -87,7 +89,7 @@ fn layer(
 fn drawn(model: &PixelModel, shape: &Shape, seed: u64) -> (Vec<u16>, Vec<u8>) {
     let mut random = Random(seed);
     let bytes = (0..2 * shape.samples() + 8).map(|_| random.next() as u8 | 1);
-    let tile: Vec<u8> = [NETWORK].into_iter().chain(bytes).collect();
+    let tile: Vec<u8> = [FOLLOWING].into_iter().chain(bytes).collect();
     // All but the last bytes of a payload that is too long are an error.
     let (mut good, mut bad) = (1, tile.len());
     while bad - good > 1 {
@@ -144,7 +146,7 @@ proptest! {
         let tile = model.encode_tile(&samples, &shape).unwrap();
         prop_assert_eq!(&model.decode_tile(&tile, &shape).unwrap(), &samples);
         prop_assert!(tile.len() <= source.len());
-        if tile[0] == NETWORK {
+        if tile[0] == FOLLOWING {
             let (payload, bits) =
                 (8.0 * (tile.len() - 1) as f64, model.cross_entropy(&samples, &shape).unwrap());
             prop_assert!(payload < bits * 1.001 + 16.0, "{payload} for {bits}");
@@ -183,7 +185,9 @@ proptest! {
             tile[place] ^= flip;
         }
         check(model.decode_tile(&tile, &shape), &shape);
-        check(model.decode_tile(&[&[NETWORK], &noise[..]].concat(), &shape), &shape);
+        for mode in [NETWORK, FOLLOWING] {
+            check(model.decode_tile(&[&[mode], &noise[..]].concat(), &shape), &shape);
+        }
         check(model.decode_tile(&noise, &shape), &shape);
     }
 
@@ -198,10 +202,11 @@ proptest! {
         let tile = model.encode_tile(&samples, &shape).unwrap();
         prop_assert_eq!(&tile, &lossless::encode_tile(&samples, &shape).unwrap());
         prop_assert_eq!(&model.decode_tile(&tile, &shape).unwrap(), &samples);
-        let network = [NETWORK, 1, 2, 3];
-        let decoded = model.decode_tile(&network, &shape);
-        let corrupted = matches!(decoded, Err(Error::Corrupted { .. }));
-        prop_assert!(corrupted, "{decoded:?}");
+        for mode in [NETWORK, FOLLOWING] {
+            let decoded = model.decode_tile(&[mode, 1, 2, 3], &shape);
+            let corrupted = matches!(decoded, Err(Error::Corrupted { .. }));
+            prop_assert!(corrupted, "{decoded:?}");
+        }
         prop_assert!(matches!(model.cross_entropy(&samples, &shape), Err(Error::InvalidInput(_))));
     }
 }
@@ -224,7 +229,7 @@ fn expected_pictures_are_coded_by_the_model() {
             let tile = model.encode_tile(&samples, &shape).unwrap();
             let (payload, bits) =
                 (8 * tile.len() - 8, model.cross_entropy(&samples, &shape).unwrap());
-            tile[0] == NETWORK && (payload as f64 - bits).abs() < 16.0
+            tile[0] == FOLLOWING && (payload as f64 - bits).abs() < 16.0
         })
         .count();
     assert!(by_model >= 18, "{by_model} of 20");
@@ -235,7 +240,7 @@ fn expected_pictures_are_coded_by_the_model() {
 fn tiles_need_the_model() {
     let (model, shape) = (SMALL.model(), rgb(12, 9));
     let tile = model.encode_tile(&drawn(&model, &shape, 1).0, &shape).unwrap();
-    assert_eq!(tile[0], NETWORK);
+    assert_eq!(tile[0], FOLLOWING);
     assert!(matches!(lossless::decode_tile(&tile, &shape), Err(Error::Corrupted { .. })));
 }
 
@@ -248,17 +253,20 @@ fn wrong_arguments_are_refused() {
     assert!(matches!(model.cross_entropy(&[0; 11], &shape), Err(Error::InvalidInput(_))));
     let empty = rgb(0, 2);
     assert!(matches!(model.encode_tile(&[], &empty), Err(Error::InvalidInput(_))));
-    assert!(matches!(model.decode_tile(&[NETWORK], &empty), Err(Error::InvalidInput(_))));
+    for mode in [NETWORK, FOLLOWING] {
+        assert!(matches!(model.decode_tile(&[mode], &empty), Err(Error::InvalidInput(_))));
+    }
     assert!(matches!(model.cross_entropy(&[], &empty), Err(Error::InvalidInput(_))));
     let huge = rgb(u32::MAX, u32::MAX);
-    assert!(matches!(model.decode_tile(&[NETWORK], &huge), Err(Error::OverLimit { .. })));
+    assert!(matches!(model.decode_tile(&[FOLLOWING], &huge), Err(Error::OverLimit { .. })));
     assert!(model.decode_tile(&[], &shape).is_err());
 }
 
 /// Two tiles: noise, which no model makes smaller, and beside it what the model expects.
 fn two_tiles(model: &PixelModel) -> Samples {
     let (side, rest, height) = (1 << TILE_LOG2, 20, 7);
-    let left = painted(&rgb(side, height), 255, 3);
+    let mut random = Random(3);
+    let left: Vec<_> = (0..3 * side * height).map(|_| random.within(0, 255) as u16).collect();
     let (right, _) = drawn(model, &rgb(rest, height), 4);
     let rows = left.chunks(3 * side as usize).zip(right.chunks(3 * rest as usize));
     let samples = rows.flat_map(|(left, right)| [left, right].concat()).collect();
@@ -274,10 +282,10 @@ fn files() {
     });
     assert!(files.iter().all(|file| *file == files[0]));
     let container = container::parse(&files[0], &limits).unwrap();
-    assert_eq!((container.header.version, container.header.model), (PIXELS_VERSION, model.id));
+    assert_eq!((container.header.version, container.header.model), (FOLLOWING_VERSION, model.id));
     assert!(container.header.needs_pixel_model());
     let modes: Vec<_> =
-        container.exact.iter().map(|part| files[0][part.offset as usize] == NETWORK).collect();
+        container.exact.iter().map(|part| files[0][part.offset as usize] == FOLLOWING).collect();
     assert_eq!(modes, [false, true]);
     for threads in [1, 2, 3] {
         assert_eq!(read_file(&files[0], Some(&model), &limits, threads).unwrap(), picture);

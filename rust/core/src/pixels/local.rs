@@ -1,6 +1,7 @@
 //! A model of the pixels of small pictures: an exact network for each colour gives each sample a distribution.
 
 use super::around::{COLOURS, INPUTS, Known, MAX_INPUT};
+use super::following::Following;
 use super::mixture::{MAX_PARTS, Mixture};
 use crate::entropy::{Decoder, Encoder, Meter, SymbolCoder};
 use crate::error::{Error, Result};
@@ -50,19 +51,25 @@ impl Local {
     /// The payload of a tile, which [`suits`].
     pub fn encode(&self, samples: &[u16], shape: &Shape, kernel: Kernel) -> Result<Vec<u8>> {
         let mut coder = Encoder::default();
-        self.code(&mut known(samples, shape), kernel, &mut coder)?;
+        self.code(&mut known(samples, shape), true, kernel, &mut coder)?;
         Ok(coder.finish())
     }
 
-    /// Mirror of [`encode`](Self::encode).
-    pub fn decode(&self, payload: &[u8], shape: &Shape, kernel: Kernel) -> Result<Vec<u16>> {
+    /// Mirror of [`encode`](Self::encode), or of what it did when biases did not follow the picture.
+    pub fn decode(
+        &self,
+        payload: &[u8],
+        shape: &Shape,
+        follows: bool,
+        kernel: Kernel,
+    ) -> Result<Vec<u16>> {
         shape.check()?;
         if !suits(shape) {
             return Err(Error::Corrupted { what: UNSUITABLE });
         }
         let mut picture = known(&vec![0; shape.samples()], shape);
         let mut coder = Decoder::new(payload);
-        self.code(&mut picture, kernel, &mut coder)?;
+        self.code(&mut picture, follows, kernel, &mut coder)?;
         coder.finish()?;
         let samples = |pixel: &[u8; COLOURS]| CODED.map(|place| pixel[place].into());
         Ok(picture.pixels.iter().flat_map(samples).collect())
@@ -76,19 +83,22 @@ impl Local {
             return Err(Error::InvalidInput(UNSUITABLE.into()));
         }
         let mut coder = Meter::default();
-        self.code(&mut known(samples, shape), kernel, &mut coder)?;
+        self.code(&mut known(samples, shape), true, kernel, &mut coder)?;
         Ok(coder.bits())
     }
 
-    /// Codes all samples: a decoder fills them in, other coders read them.
+    /// Codes all samples: a decoder fills them in, other coders read them. Where biases follow the picture, they
+    /// do so from sample to sample.
     fn code(
         &self,
         picture: &mut Known,
+        follows: bool,
         kernel: Kernel,
         coder: &mut impl SymbolCoder,
     ) -> Result<()> {
         let (mut inputs, mut memory) = (Vec::new(), Memory::default());
         let mut mixture = Mixture::default();
+        let mut following = vec![Following::new(3 * self.parts); COLOURS];
         for diagonal in picture.diagonals() {
             inputs.resize(diagonal.len() * INPUTS, 0);
             let each = diagonal.iter().zip(inputs.chunks_exact_mut(INPUTS));
@@ -100,9 +110,12 @@ impl Local {
                 let each = pixels.zip(outputs.chunks_exact(3 * self.parts));
                 for (((&place, guesses), inputs), outputs) in each {
                     let guess = guesses[colour];
-                    mixture.set(outputs, guess.into());
+                    mixture.set(following[colour].add(outputs), guess.into());
                     let sample = picture.pixels[place.0 * picture.width + place.1][colour];
                     let sample = coder.code(sample.into(), &mixture)? as u8;
+                    if follows {
+                        following[colour].learn(&mixture, sample);
+                    }
                     picture.enter(place, colour, sample, guess, inputs);
                 }
             }

@@ -3,7 +3,7 @@
 use crate::categorical::weight;
 use crate::distribution::{Distribution, Interval, TOTAL};
 use crate::logistic::{CLASSES, INVERSE_SCALE, MAX_MEAN};
-use crate::sigmoid::sigmoid;
+use crate::sigmoid::{MAX_ARGUMENT, sigmoid};
 
 /// Largest number of logistics.
 pub const MAX_PARTS: usize = 16;
@@ -13,6 +13,12 @@ const SAMPLES: i32 = 256;
 
 /// Bits of the share of a part.
 const SHARE_BITS: u32 = 16;
+
+/// Fractional bits of an [`Ascent`].
+const ASCENT_BITS: u32 = 15;
+
+/// Largest magnitude of an [`Ascent`].
+const MAX_ASCENT: i64 = 2 << ASCENT_BITS;
 
 /// Frequency units that are shared by mass; the others are the guaranteed 1 per sample.
 const SHARED: u64 = (TOTAL - SAMPLES as u32) as u64;
@@ -24,6 +30,17 @@ struct Part {
     /// Mean in 1/256 grey level.
     mean: i64,
     inverse_scale: i64,
+}
+
+/// What a sample's log-likelihood grows by with the parameters of one part, in 2^-15, at most 2 each way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ascent {
+    /// In octaves with the log2 weight.
+    pub weight: i32,
+    /// In nats with the mean, a grey level.
+    pub mean: i32,
+    /// In octaves with the log2 scale.
+    pub scale: i32,
 }
 
 /// One distribution; reusable, so that a loop allocates once.
@@ -55,10 +72,23 @@ impl Mixture {
         }
     }
 
+    /// How the parts would have to change for `sample` to be likelier.
+    pub fn ascents(&self, sample: u8) -> impl Iterator<Item = Ascent> + use<'_> {
+        let mut cells = [Cell::default(); MAX_PARTS];
+        for (cell, part) in cells.iter_mut().zip(&self.0) {
+            *cell = part.cell(sample);
+        }
+        let joint = |(cell, part): (&Cell, &Part)| part.share * cell.mass();
+        let total = cells.iter().zip(&self.0).map(joint).sum::<u64>().max(1);
+        self.0.iter().zip(cells).map(move |(part, cell)| {
+            let responsible = ((part.share * cell.mass()) << ASCENT_BITS) / total;
+            part.ascent(&cell, responsible as i64)
+        })
+    }
+
     /// 2^32 times the mass below `sample`: that of 0 and of 255 reaches to infinity.
     fn mass_below(&self, sample: i32) -> u64 {
-        let edge = i64::from(256 * sample - 128);
-        let mass = |part: &Part| part.share * sigmoid((edge - part.mean) * part.inverse_scale);
+        let mass = |part: &Part| part.share * sigmoid(part.position(sample));
         self.0.iter().map(mass).sum::<u64>() >> SHARE_BITS
     }
 
@@ -69,6 +99,59 @@ impl Mixture {
             SAMPLES.. => TOTAL,
             _ => ((self.mass_below(sample) * SHARED) >> 32) as u32 + sample as u32,
         }
+    }
+}
+
+impl Part {
+    /// The left end of the cell of `sample`, in 2^-29 logistic unit from the mean.
+    fn position(&self, sample: i32) -> i64 {
+        (i64::from(256 * sample - 128) - self.mean) * self.inverse_scale
+    }
+
+    fn cell(&self, sample: u8) -> Cell {
+        let position = |sample| self.position(sample).clamp(-MAX_ARGUMENT, MAX_ARGUMENT);
+        let (left, right) = (position(sample.into()), position(i32::from(sample) + 1));
+        let below_left = if sample == 0 { 0 } else { sigmoid(left) };
+        let below_right = if sample == u8::MAX { 1 << 32 } else { sigmoid(right) };
+        Cell { ends: [left, right], below: [below_left, below_right] }
+    }
+
+    /// `responsible` is the part's share of the sample's probability.
+    fn ascent(&self, cell: &Cell, responsible: i64) -> Ascent {
+        let limited = |slope: i64| slope.clamp(-MAX_ASCENT, MAX_ASCENT) as i32;
+        let weight = responsible - (self.share >> (SHARE_BITS - ASCENT_BITS)) as i64;
+        let mean = (responsible * cell.of_mean() * self.inverse_scale) >> (16 + 21);
+        let scale = (responsible * cell.of_scale()) >> 16;
+        Ascent { weight: weight as i32, mean: limited(mean), scale: limited(scale) }
+    }
+}
+
+/// What a part has of a sample.
+#[derive(Debug, Clone, Copy, Default)]
+struct Cell {
+    /// In 2^-29 logistic unit from the mean.
+    ends: [i64; 2],
+    /// 2^32 times the mass below the ends.
+    below: [u64; 2],
+}
+
+impl Cell {
+    /// 2^32 times its mass.
+    fn mass(&self) -> u64 {
+        self.below[1] - self.below[0]
+    }
+
+    /// 2^16 times what the logarithm of the mass grows by with the mean, a logistic unit: the densities at the ends
+    /// are `S (1 - S)`, and the mass divides their difference.
+    fn of_mean(&self) -> i64 {
+        ((self.below[0] + self.below[1]) as i64 - (1 << 32)) >> 16
+    }
+
+    /// 2^16 times what the log2 of the mass grows by with the log2 scale.
+    fn of_scale(&self) -> i64 {
+        let density = |below: u64| ((below * ((1 << 32) - below)) >> 32) as i64;
+        let flow = |end: usize| (self.ends[end] >> 13) * density(self.below[end]);
+        (flow(0) - flow(1)) / self.mass().max(1) as i64
     }
 }
 
@@ -128,6 +211,62 @@ mod tests {
             let (sample, interval) = mixture.find(quantile);
             prop_assert_eq!(Some(interval), mixture.interval(sample));
             prop_assert!((interval.left..interval.left + interval.width).contains(&quantile));
+            for sample in 0..=u8::MAX {
+                prop_assert_eq!(mixture.ascents(sample).count(), outputs.len() / 3);
+            }
+        }
+    }
+
+    /// Against differences of the lengths of a distribution in `f64`.
+    #[test]
+    fn ascents_are_those_of_the_likelihood() {
+        let (guess, parts) = (100, 2);
+        let log_likelihood = |outputs: &[f64], sample: u8| {
+            let shares: Vec<_> = outputs[..parts].iter().map(|weight| weight.exp2()).collect();
+            let mass = |part: usize| {
+                let scale = outputs[2 * parts + part].exp2();
+                let mean = f64::from(guess) + outputs[parts + part];
+                let below = |edge: f64| 1.0 / (1.0 + (-(edge - mean) / scale).exp());
+                let left = if sample == 0 { 0.0 } else { below(f64::from(sample) - 0.5) };
+                let right = if sample == 255 { 1.0 } else { below(f64::from(sample) + 0.5) };
+                shares[part] * (right - left)
+            };
+            ((0..parts).map(mass).sum::<f64>() / shares.iter().sum::<f64>()).log2()
+        };
+        // masses that round to 0 have no slopes
+        let near = [60, 92, 99, 100, 101, 105, 130];
+        let cases = [
+            ([3.25, -7.0], [2.0, 3.5], &near[..]),
+            ([0.5, -100.0], [-1.0, 4.0], &near),
+            ([150.0, -90.0], [4.0, 5.0], &[0, 1, 128, 254, 255]),
+        ];
+        for (means, scales, samples) in cases {
+            let exact = [[0.0, -1.5], means, scales].concat();
+            let integers = [[0, -384], means.map(|mean| (256.0 * mean) as i32)].concat();
+            let classes = scales.map(|scale: f64| (16.0 * scale) as i32 + 96);
+            let mixture = mixture(&[&integers[..], &classes].concat(), guess);
+            for &sample in samples {
+                for (part, ascent) in mixture.ascents(sample).enumerate() {
+                    let slope = |place: usize| {
+                        let moved = |by: f64| {
+                            let mut outputs = exact.clone();
+                            outputs[place] += by;
+                            log_likelihood(&outputs, sample)
+                        };
+                        (moved(1e-4) - moved(-1e-4)) / 2e-4
+                    };
+                    let nats = std::f64::consts::LN_2;
+                    let expected =
+                        [slope(part), slope(parts + part) * nats, slope(2 * parts + part)];
+                    for (found, expected) in
+                        [ascent.weight, ascent.mean, ascent.scale].into_iter().zip(expected)
+                    {
+                        let found = f64::from(found) / f64::from(1 << ASCENT_BITS);
+                        let difference = found - expected.clamp(-2.0, 2.0);
+                        assert!(difference.abs() < 0.02, "{sample}: {found} for {expected}");
+                    }
+                }
+            }
         }
     }
 

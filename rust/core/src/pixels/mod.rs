@@ -1,6 +1,7 @@
 #![doc = include_str!("FORMAT.md")]
 
 mod around;
+mod following;
 mod local;
 mod mixture;
 
@@ -16,6 +17,9 @@ use local::Local;
 
 /// First byte of a tile that a model of small pictures has coded; all others are those of [`lossless`].
 const NETWORK: u8 = 4;
+
+/// The same where the networks' biases follow the picture.
+const FOLLOWING: u8 = 7;
 
 /// Largest number of hidden units.
 const MAX_HIDDEN: usize = 1024;
@@ -93,7 +97,7 @@ impl PixelModel {
         if !local::suits(shape) {
             return Ok(plain);
         }
-        let tile = [&[NETWORK], &local.encode(samples, shape, self.kernel)?[..]].concat();
+        let tile = [&[FOLLOWING], &local.encode(samples, shape, self.kernel)?[..]].concat();
         Ok(if tile.len() < plain.len() { tile } else { plain })
     }
 
@@ -103,8 +107,8 @@ impl PixelModel {
             (Networks::Expert(learned), _) => {
                 lossless::decode_tile_learned(bytes, shape, (learned, self.kernel))
             }
-            (Networks::Local(local), Some((&NETWORK, payload))) => {
-                local.decode(payload, shape, self.kernel)
+            (Networks::Local(local), Some((&mode @ (NETWORK | FOLLOWING), payload))) => {
+                local.decode(payload, shape, mode == FOLLOWING, self.kernel)
             }
             _ => lossless::decode_tile(bytes, shape),
         }
@@ -124,5 +128,10 @@ impl PixelModel {
 
 /// Whether a tile was coded by a model of small pictures.
 pub(crate) fn is_network(tile: &[u8]) -> bool {
-    tile.first() == Some(&NETWORK)
+    matches!(tile.first(), Some(&(NETWORK | FOLLOWING)))
+}
+
+/// Whether it was while biases followed the picture.
+pub(crate) fn is_following(tile: &[u8]) -> bool {
+    tile.first() == Some(&FOLLOWING)
 }
