@@ -28,11 +28,12 @@ pub struct Field {
 impl Field {
     /// The numbers as int16 activations times `2^-exponent`, with as many bits as these have.
     fn quantized(&self) -> (Grid, i32) {
-        let larger = |a: f32, b: f32| if a > b { a } else { b };
-        let largest = |values: &[f32]| values.iter().map(|value| value.abs()).fold(0.0, larger);
-        let largest = self.values.par_chunks(1 << 12).map(largest).reduce(|| 0.0, larger);
+        // the bits of numbers that are not negative are in the order of these
+        let bits = |value: &f32| value.abs().to_bits() as i32;
+        let largest = |values: &[f32]| values.iter().map(bits).fold(0, i32::max);
+        let largest = self.values.par_chunks(1 << 12).map(largest).reduce(|| 0, i32::max);
         // below 2^(octave + 1), so times 2^exponent below 2^14; at least the smallest normal number
-        let octave = (largest.max(f32::MIN_POSITIVE).to_bits() >> 23) as i32 - 127;
+        let octave = (largest.max(f32::MIN_POSITIVE.to_bits() as i32) >> 23) - 127;
         let exponent = (13 - octave).min(126);
         let scale = exp2(exponent);
         let mut grid = Grid::zeros(self.height, self.width, self.channels);
@@ -51,21 +52,18 @@ impl Field {
             values.iter_mut().zip(factors).for_each(|(value, factor)| *value *= factor);
         });
     }
+}
 
-    /// Adds one of the same shape.
-    pub fn add(&mut self, other: &Self) {
-        let pairs = self.values.par_iter_mut().zip(&other.values).with_min_len(1 << 12);
-        pairs.for_each(|(value, other)| *value += other);
-    }
+/// Adds numbers to others.
+pub fn add(values: &mut [f32], others: &[f32]) {
+    values.iter_mut().zip(others).for_each(|(value, other)| *value += other);
+}
 
-    /// Sets to 0 where an activation after a ReLU is at either of its ends, 0 and `limit`.
-    pub fn mask(&mut self, activations: &[i16], limit: i32) {
-        let pairs = self.values.par_iter_mut().zip(activations).with_min_len(1 << 12);
-        pairs.for_each(|(value, &activation)| {
-            if activation <= 0 || i32::from(activation) >= limit {
-                *value = 0.0;
-            }
-        });
+/// Sets numbers to 0 where an activation after a ReLU is at either of its ends, 0 and `limit`.
+pub fn mask(values: &mut [f32], activations: &[i16], limit: i32) {
+    for (value, &activation) in values.iter_mut().zip(activations) {
+        let between = activation > 0 && i32::from(activation) < limit;
+        *value = if between { *value } else { 0.0 };
     }
 }
 
@@ -115,8 +113,13 @@ impl Adjoint {
         Ok(Self { conv: Conv { layer, size: side, stride: fold, fold: 1 }, exponent })
     }
 
-    /// The gradient of the inputs.
-    pub fn apply(&self, kernel: Kernel, gradient: &Field) -> Field {
+    /// The gradient of the inputs, after `finish(start, numbers)` for the numbers of each position.
+    pub fn apply(
+        &self,
+        kernel: Kernel,
+        gradient: &Field,
+        finish: impl Fn(usize, &mut [f32]) + Sync,
+    ) -> Field {
         let (input, exponent) = gradient.quantized();
         let (height, width) = (input.height / self.conv.stride, input.width / self.conv.stride);
         let channels = self.conv.channels();
@@ -124,11 +127,13 @@ impl Adjoint {
         let scale = (exp2(-exponent), exp2(-self.exponent));
         let rows = values.par_chunks_exact_mut(width * channels).enumerate();
         rows.for_each_init(Scratch::default, |scratch, (y, row)| {
-            let mut sums = vec![0; row.len()];
-            self.conv.add_rows(kernel, &input, y..y + 1, &mut sums, scratch);
-            for (value, sum) in row.iter_mut().zip(sums) {
-                *value = sum as f32 * scale.0 * scale.1;
-            }
+            self.conv.each_in_row(kernel, &input, y, scratch, |x, sums| {
+                let values = &mut row[x * channels..][..channels];
+                for (value, &sum) in values.iter_mut().zip(sums) {
+                    *value = sum as f32 * scale.0 * scale.1;
+                }
+                finish((y * width + x) * channels, values);
+            });
         });
         Field { height, width, channels, values }
     }

@@ -1,7 +1,7 @@
 //! What the lengths of codes change by when the codes before them do, which their contexts see: for
 //! the encoder's search only.
 
-use crate::adjoint::{Adjoint, Field};
+use crate::adjoint::{Adjoint, Field, mask};
 use crate::context::{ContextPrior, Slice};
 use crate::context_network::StepTrace;
 use crate::conv::Conv;
@@ -65,10 +65,11 @@ impl ContextPrior {
         values.resize(height * width * channels, 0.0);
         let mut gradient = Field { height, width, channels, values };
         for (adjoint, hidden) in back.shared.iter().zip(&trace.hidden).rev() {
-            gradient = adjoint.apply(self.kernel, &gradient);
-            gradient.mask(hidden, MAX_ACTIVATION);
+            gradient = adjoint.apply(self.kernel, &gradient, |start, values| {
+                mask(values, hidden.get(start..).unwrap_or(&[]), MAX_ACTIVATION);
+            });
         }
-        Ok(back.contexts[step].apply(self.kernel, &gradient))
+        Ok(back.contexts[step].apply(self.kernel, &gradient, |_, _| ()))
     }
 
     /// Adds what [`step_gradient`](Self::step_gradient) found to the gradient with regard to the

@@ -252,6 +252,22 @@ impl Conv {
         });
     }
 
+    /// Calls `put(x, numbers)` for the outputs at the positions of a row.
+    pub fn each_in_row(
+        &self,
+        kernel: Kernel,
+        input: &Grid,
+        row: usize,
+        scratch: &mut Scratch,
+        mut put: impl FnMut(usize, &[i32]),
+    ) {
+        let memory = (&mut scratch.inputs, &mut scratch.outputs);
+        self.for_rows(kernel, input, row..row + 1, memory, |places, outputs| {
+            let each = outputs.chunks_exact(self.layer.rows());
+            places.iter().zip(each).for_each(|(&x, outputs)| put(x, outputs));
+        });
+    }
+
     /// Calls `put(start, numbers)` for the pieces of outputs that stay together: those of positions by
     /// their numbers in rows of `width`.
     fn unfold(

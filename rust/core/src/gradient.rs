@@ -7,7 +7,7 @@ use std::slice;
 
 use rayon::prelude::*;
 
-use crate::adjoint::{Adjoint, Field, exp2};
+use crate::adjoint::{Adjoint, Field, add, exp2, mask};
 use crate::codes::{CodeGrid, Tile};
 use crate::conv::{Block, Grid, LIMIT, Scratch};
 use crate::error::Result;
@@ -97,16 +97,18 @@ impl Transform {
     /// pixels (0..255) times `weights` of the same shape.
     pub fn gradient(&self, trace: &Trace, weights: &Field, quality: u8) -> Result<Field> {
         let (backward, kernel) = (self.backward()?, self.kernel);
-        let mut gradient = backward.out.apply(kernel, weights);
+        let mut gradient = backward.out.apply(kernel, weights, |_, _| ());
         for (back, hidden) in backward.trunk.iter().zip(&trace.hidden).rev() {
             gradient = back.apply(kernel, gradient, hidden.as_ref(), quality);
         }
         let bits = VALUE_BITS as i32 - GAIN_BITS as i32 - PIXEL_BITS as i32;
         gradient.scale(&factors(&self.synthesis.gain, quality, bits));
         if let (Some(adjoint), Some((gain, _))) = (&backward.skip, &self.synthesis.skip) {
-            let mut skip = adjoint.apply(kernel, weights);
-            skip.scale(&factors(gain, quality, bits));
-            gradient.add(&skip);
+            let factors = factors(gain, quality, bits);
+            gradient = adjoint.apply(kernel, weights, |start, values| {
+                values.iter_mut().zip(&factors).for_each(|(value, factor)| *value *= factor);
+                add(values, &gradient.values[start..]);
+            });
         }
         Ok(gradient)
     }
@@ -124,11 +126,13 @@ fn forward(op: &Op, kernel: Kernel, input: &Grid, quality: u8) -> (Grid, Option<
             let mut output = input.clone();
             let rows = output.values.par_chunks_exact_mut(input.width * input.channels);
             rows.enumerate().for_each_init(Scratch::default, |scratch, (y, row)| {
-                let mut sums: Vec<_> = row.iter().map(|&own| i32::from(own)).collect();
-                mix.add_rows(kernel, &hidden, y..y + 1, &mut sums, scratch);
-                for (value, sum) in row.iter_mut().zip(sums) {
-                    *value = sum.clamp(-LIMIT, LIMIT) as i16;
-                }
+                mix.each_in_row(kernel, &hidden, y, scratch, |x, mixed| {
+                    let values = &mut row[x * input.channels..][..input.channels];
+                    for (value, mixed) in values.iter_mut().zip(mixed) {
+                        let sum = mixed.saturating_add((*value).into());
+                        *value = sum.clamp(-LIMIT, LIMIT) as i16;
+                    }
+                });
             });
             (output, Some(hidden))
         }
@@ -147,17 +151,20 @@ impl Back {
         match self {
             Self::Conv(adjoint) => {
                 if let Some(hidden) = hidden {
-                    gradient.mask(&hidden.values, LIMIT);
+                    let values = gradient.values.par_chunks_mut(1 << 12);
+                    let pairs = values.zip(hidden.values.par_chunks(1 << 12));
+                    pairs.for_each(|(values, hidden)| mask(values, hidden, LIMIT));
                 }
-                adjoint.apply(kernel, &gradient)
+                adjoint.apply(kernel, &gradient, |_, _| ())
             }
             Self::Block { spatial, mix } => {
-                let mut inner = mix.apply(kernel, &gradient);
-                if let Some(hidden) = hidden {
-                    inner.mask(&hidden.values, LIMIT);
-                }
-                gradient.add(&spatial.apply(kernel, &inner));
-                gradient
+                let inner = mix.apply(kernel, &gradient, |start, values| {
+                    if let Some(hidden) = hidden {
+                        mask(values, &hidden.values[start..], LIMIT);
+                    }
+                });
+                spatial
+                    .apply(kernel, &inner, |start, values| add(values, &gradient.values[start..]))
             }
             Self::Gain(gain) => {
                 gradient.scale(&factors(gain, quality, -(GAIN_BITS as i32)));

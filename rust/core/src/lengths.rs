@@ -101,15 +101,19 @@ struct Priced {
     slopes: Vec<f32>,
 }
 
-/// The lengths of a tile's codes, which count from their means, by a prior that does not adapt. With a `rounding`
-/// numbers become codes first, as [`ContextPrior::settle`] makes them.
-pub fn lengths(
+/// What the networks of all steps come to on a tile's codes, which count from their means.
+#[derive(Debug)]
+pub struct Traces(Vec<((usize, usize), StepTrace)>);
+
+/// Runs the networks of a prior that does not adapt. With a `rounding` numbers become codes first, as
+/// [`ContextPrior::settle`] makes them.
+pub fn trace(
     prior: &ContextPrior,
     codes: &mut CodeGrid,
     quality: u8,
     rounding: Option<Rounding>,
-) -> Result<Lengths> {
-    let [variables, height, width] = codes.shape();
+) -> Result<Traces> {
+    let [_, height, width] = codes.shape();
     let mut features = prior.first_features([height, width], None)?;
     let mut traces = Vec::new();
     for (index, slice) in prior.slices().iter().enumerate() {
@@ -120,18 +124,8 @@ pub fn lengths(
         }
     }
     // narrow tiles have no position for some steps
-    let traces = traces.into_par_iter().filter(|(_, trace)| !trace.outputs.is_empty());
-    let codes = &*codes;
-    let steps: Vec<_> = traces.map(|(place, trace)| price(prior, codes, place, trace)).collect();
-    let mut codes = vec![0; variables * height * width];
-    for Priced { place: (slice, step), lengths, .. } in &steps {
-        let slice = &prior.slices()[*slice];
-        let positions = slice.steps[*step].pattern.positions(height, width);
-        for ((y, x), found) in positions.zip(lengths.chunks_exact(slice.variables.len())) {
-            codes[(y * width + x) * variables..][slice.variables.clone()].copy_from_slice(found);
-        }
-    }
-    Ok(Lengths { codes, steps })
+    traces.retain(|(_, trace)| !trace.outputs.is_empty());
+    Ok(Traces(traces))
 }
 
 /// Runs the network of a step, turns the numbers at its positions into codes, and enters their features.
@@ -181,6 +175,24 @@ fn share_that_moves(class: i32) -> f32 {
 }
 
 impl Lengths {
+    /// The lengths of codes, by what the networks have come to on them.
+    pub fn of(prior: &ContextPrior, codes: &CodeGrid, traces: Traces) -> Self {
+        let [variables, height, width] = codes.shape();
+        let traces = traces.0.into_par_iter();
+        let steps: Vec<_> =
+            traces.map(|(place, trace)| price(prior, codes, place, trace)).collect();
+        let mut codes = vec![0; variables * height * width];
+        for Priced { place: (slice, step), lengths, .. } in &steps {
+            let slice = &prior.slices()[*slice];
+            let positions = slice.steps[*step].pattern.positions(height, width);
+            for ((y, x), found) in positions.zip(lengths.chunks_exact(slice.variables.len())) {
+                codes[(y * width + x) * variables..][slice.variables.clone()]
+                    .copy_from_slice(found);
+            }
+        }
+        Self { codes, steps }
+    }
+
     /// Adds to what something changes by with each code, `(height, width, variables)` in bits a symbol, what
     /// the lengths of other codes change by, and what comes of it that these move with their means. Within
     /// a step whose positions see each other, only what other steps find counts for the latter.

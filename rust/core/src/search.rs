@@ -27,7 +27,7 @@ use crate::centred::Rounding;
 use crate::codes::{CodeGrid, Tile, tiles};
 use crate::error::Result;
 use crate::gradient::Trace;
-use crate::lengths::{LENGTH_BITS, Lengths, lengths, written_length};
+use crate::lengths::{LENGTH_BITS, Lengths, Traces, trace, written_length};
 use crate::model::Model;
 use crate::quantizer::VALUE_BITS;
 use crate::stream::TILE_LOG2;
@@ -154,34 +154,30 @@ impl Window<'_> {
     /// Better codes of the region than `codes`, or codes of fewer bits that cost at most `dearest` times
     /// as much; those of the core were rounded from `wanted`.
     fn search(&self, codes: CodeGrid, wanted: &CodeGrid, dearest: f64) -> Result<CodeGrid> {
-        let mut core = codes.tile(self.inner());
-        let lengths = lengths(&self.model.prior, &mut core, self.goal.quality, None)?;
-        let first = self.measure(&codes, lengths)?;
         let length = |codes: &CodeGrid| -> Result<f64> {
             let core = codes.tile(self.inner());
             Ok(written_length(&self.model.prior, core, self.goal.quality)? as f64 / BIT)
         };
-        let bits = length(&codes)?;
-        let (found, error) = self.descend(&codes, &first, wanted)?;
-        let (found_bits, cost) = (length(&found)?, bits + first.error);
+        // a length as it is written keeps one thread busy
+        let (bits, found) = rayon::join(|| length(&codes), || self.descend(&codes, wanted));
+        let (bits, (found, error, first)) = (bits?, found?);
+        let (found_bits, cost) = (length(&found)?, bits + first);
         let factor = if found_bits < bits { dearest } else { 1.0 };
         Ok(if found_bits + error < factor * cost { found } else { codes })
     }
 
-    /// The codes of the cheapest pass, and what their error is worth.
-    fn descend(
-        &self,
-        start: &CodeGrid,
-        first: &Pass,
-        wanted: &CodeGrid,
-    ) -> Result<(CodeGrid, f64)> {
+    /// The codes of the cheapest pass, and what their error is worth, and what it was at first.
+    fn descend(&self, start: &CodeGrid, wanted: &CodeGrid) -> Result<(CodeGrid, f64, f64)> {
         let (model, quality, inner) = (self.model, self.goal.quality, self.inner());
+        let mut core = start.tile(inner);
+        let traces = trace(&model.prior, &mut core, quality, None)?;
+        let first = self.measure(start, &core, traces)?;
         let share = f64::from(quality) / f64::from(model.max_quality().max(1));
         let damping = DAMPING[0] + share * (DAMPING[1] - DAMPING[0]);
         let mut worth = self.curvature(&first.trace)?;
         worth.iter_mut().for_each(|worth| *worth *= damping);
         let mut rate = share.clamp(RATES[0], RATES[1]);
-        let mut gradient = self.gradient(first)?;
+        let mut gradient = self.gradient(&first)?;
         let latents: Vec<_> = wanted.codes().iter().map(|&code| f64::from(code)).collect();
         let (mut codes, mut targets) = (start.clone(), latents.clone());
         let (mut best, mut lowest, mut begun) =
@@ -189,10 +185,10 @@ impl Window<'_> {
         for remaining in (0..PASSES).rev() {
             let mut core = codes.tile(inner);
             self.aim(&mut targets, &mut core, &gradient, &worth, rate);
-            let lengths =
-                lengths(&model.prior, &mut core, quality, Some(Rounding::Cheapest(&worth)))?;
+            let rounding = Rounding::Cheapest(&worth);
+            let traces = trace(&model.prior, &mut core, quality, Some(rounding))?;
             codes.set_tile(inner, &core);
-            let pass = self.measure(&codes, lengths)?;
+            let pass = self.measure(&codes, &core, traces)?;
             if !begun && pass.cost > ASTRAY * first.cost {
                 (codes, targets) = (start.clone(), latents.clone());
                 worth.iter_mut().for_each(|worth| *worth *= 2.0);
@@ -207,7 +203,7 @@ impl Window<'_> {
                 gradient = self.gradient(&pass)?;
             }
         }
-        Ok(best)
+        Ok((best.0, best.1, first.error))
     }
 
     /// Moves the targets of the core's codes, and puts them in the place of these.
@@ -221,9 +217,9 @@ impl Window<'_> {
     ) {
         let unit = f64::from(1 << VALUE_BITS);
         let positions = self.core.height * self.core.width;
-        let planes =
-            targets.chunks_exact_mut(positions).zip(codes.codes_mut().chunks_exact_mut(positions));
-        for (variable, (targets, codes)) in planes.enumerate() {
+        let planes = targets.par_chunks_exact_mut(positions);
+        let planes = planes.zip(codes.codes_mut().par_chunks_exact_mut(positions));
+        planes.enumerate().for_each(|(variable, (targets, codes))| {
             for (position, (target, code)) in targets.iter_mut().zip(codes).enumerate() {
                 let slope = f64::from(gradient.values[position * gradient.channels + variable]);
                 let step = slope / (2.0 * worth[variable]);
@@ -232,12 +228,15 @@ impl Window<'_> {
                 *target += rate * (f64::from(*code) - unit * step - *target);
                 *code = *target as i32;
             }
-        }
+        });
     }
 
-    fn measure(&self, codes: &CodeGrid, lengths: Lengths) -> Result<Pass> {
-        let Self { transform, goal, .. } = self;
-        let trace = transform.trace(codes, goal.quality)?;
+    /// What there is to know about codes of the region, those of the `core` among them.
+    fn measure(&self, codes: &CodeGrid, core: &CodeGrid, traces: Traces) -> Result<Pass> {
+        let Self { model, transform, goal, .. } = self;
+        let trace = || transform.trace(codes, goal.quality);
+        let (trace, lengths) = rayon::join(trace, || Lengths::of(&model.prior, core, traces));
+        let trace = trace?;
         let (error, slopes) = self.errors(&trace);
         let bits: i64 = lengths.codes.iter().map(|&length| i64::from(length)).sum();
         let error = error as f64 * goal.weight;
@@ -261,6 +260,7 @@ impl Window<'_> {
         let Self { goal: Goal { pixels, size: [height, width], weight, .. }, region, .. } = *self;
         let stride = self.transform.stride;
         let line = trace.width * COLOURS;
+        let unit = (2.0 * EMPHASIS * weight) as f32;
         let mut slopes = self.pixels();
         let bands = slopes.values.par_chunks_exact_mut(stride * line);
         let errors = bands.enumerate().map(|(band, slopes)| {
@@ -273,13 +273,13 @@ impl Window<'_> {
                 let targets = &pixels[start..][..count];
                 let sums = &trace.sums[y * line..][..count];
                 let slopes = &mut slopes[row * line..][..count];
+                let mut squares = 0;
                 for ((slope, &value), &target) in slopes.iter_mut().zip(sums).zip(targets) {
                     let error = i32::from(shown(value)) - i32::from(target);
-                    sum += (error * error) as u64;
-                    if Trace::moves(value) {
-                        *slope = (2.0 * EMPHASIS * weight) as f32 * error as f32;
-                    }
+                    squares += (error * error) as u32; // 2^16 of them fit: more than a line of a window has
+                    *slope = if Trace::moves(value) { unit * error as f32 } else { 0.0 };
                 }
+                sum += u64::from(squares);
             }
             sum
         });

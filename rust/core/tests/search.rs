@@ -12,8 +12,9 @@ use std::sync::LazyLock;
 use tiny_model::{Parts, Random, Sizes, transform};
 use vqcodec_core::adjoint::Field;
 use vqcodec_core::centred::Rounding;
+use vqcodec_core::context::ContextPrior;
 use vqcodec_core::kernels::Kernel;
-use vqcodec_core::lengths::lengths;
+use vqcodec_core::lengths::{Lengths, trace};
 use vqcodec_core::picture::{analyze, search, synthesize};
 use vqcodec_core::search::Goal;
 use vqcodec_core::stream::{Picture, cross_entropy, read_codes, settle, write_file};
@@ -165,6 +166,17 @@ fn linear_prior(class: i32, mean_shift: u8) -> Model {
     Model::load(&parts.file()).unwrap()
 }
 
+/// The lengths of codes, or of what numbers become with a rounding.
+fn lengths(
+    prior: &ContextPrior,
+    codes: &mut CodeGrid,
+    quality: u8,
+    rounding: Option<Rounding>,
+) -> Lengths {
+    let traces = trace(prior, codes, quality, rounding).unwrap();
+    Lengths::of(prior, codes, traces)
+}
+
 /// Measuring numbers that become codes on the way: the same as making codes of them first.
 #[test]
 fn lengths_of_codes_that_are_settled_on_the_way() {
@@ -176,9 +188,9 @@ fn lengths_of_codes_that_are_settled_on_the_way() {
             let mut codes = CodeGrid::new(shape, numbers.clone()).unwrap();
             let mut settled = codes.clone();
             prior.settle(&mut settled, quality, rounding).unwrap();
-            let found = lengths(prior, &mut codes, quality, Some(rounding)).unwrap();
+            let found = lengths(prior, &mut codes, quality, Some(rounding));
             assert!(codes == settled && codes.codes() != numbers);
-            let again = lengths(prior, &mut codes, quality, None).unwrap();
+            let again = lengths(prior, &mut codes, quality, None);
             assert!(codes == settled && found.codes == again.codes);
         }
     }
@@ -197,7 +209,7 @@ fn gradients_of_the_lengths_of_other_codes() {
     for quality in [0, 21] {
         let found = |codes: &[i32]| {
             let mut codes = CodeGrid::new(shape, codes.to_vec()).unwrap();
-            lengths(&model.prior, &mut codes, quality, None).unwrap()
+            lengths(&model.prior, &mut codes, quality, None)
         };
         let values = vec![0.0; codes.len()];
         let mut gradient = Field { height, width, channels: variables, values };
@@ -243,7 +255,7 @@ fn gradients_of_codes_that_move_with_their_means() {
         let mut codes = settled(&numbers);
         let weights: Vec<_> = (0..20).map(|_| random.within(-99, 99) as f32 / 8.0).collect();
         let mut gradient = Field { height, width, channels: variables, values: weights.clone() };
-        let found = lengths(&model.prior, &mut codes, quality, None).unwrap();
+        let found = lengths(&model.prior, &mut codes, quality, None);
         found.add_gradient(&model.prior, &mut gradient).unwrap();
         let moved = |index: usize, change: i32| -> f64 {
             let mut numbers = codes.codes().to_vec();
