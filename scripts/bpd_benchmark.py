@@ -31,6 +31,7 @@ from vq_bounds import measure as vq_bound
 from vqcodec import weights
 
 SMALL = "tiny"  # the built-in model of pixels
+PREVIEW = 40.0  # quality of the preview that samples count on
 CODES = "photo"  # the model of codes whose bound stands beside the files
 
 
@@ -59,7 +60,8 @@ def photo_results(photos: list[Photo]) -> dict[str, Any]:
     """All coders on photos, with the bytes of every picture, and what codes and the pixels given them would take."""
     images = [{"name": photo.name, "sha256": photo.sha256, "shape": list(photo.pixels.shape)} for photo in photos]
     rows = {}
-    for coder in (ours(), ours(model=weights.EXPERT), ours(preview=True), *others()):
+    previews = [ours(preview=preview) for preview in (True, PREVIEW)]
+    for coder in (ours(), ours(model=weights.EXPERT), *previews, *others()):
         row, files = measure(coder, photos)
         rows[coder.label] = row | {"bytes": {name: len(data) for name, data in files.items()}}
     model = weights.load_networks(weights.resolve(CODES))

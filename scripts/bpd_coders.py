@@ -40,9 +40,11 @@ def pillow(label: str, format: str, library: str, **settings: Any) -> Coder:
     return Coder(label, f"{library}, {settings}", encode, decode)
 
 
-def ours(*, preview: bool = False, model: str | None = None) -> Coder:
-    """vqcodec's lossless files, with a preview, with a model of pixels, or with neither."""
-    label = "vqcodec --lossless" + (" --preview" if preview else "") + (f" --model {model}" if model else "")
+def ours(*, preview: bool | float = False, model: str | None = None) -> Coder:
+    """vqcodec's lossless files, with a preview (of some quality), with a model of pixels, or with neither."""
+    label = "vqcodec --lossless" + (f" --model {model}" if model else "")
+    if preview is not False:
+        label += " --preview" + ("" if preview is True else f" -q {preview:g}")
 
     def encode(pixels: np.ndarray) -> bytes:
         return encode_lossless(pixels, preview=preview, model=model, verify=False, threads=1)[0]

@@ -121,13 +121,14 @@ def exact_pictures() -> dict[str, np.ndarray]:
         "deep-rgb": photo.astype(np.uint16) * 257,
         "pixels": random_picture(13, 21, seed=3) // 2 + 40,
         "expert": random_picture(50, 33, seed=6),
+        "previewed": random_picture(64, 49, seed=7),
     }
 
 
 def write_lossless(folder: Path) -> None:
     """Files of exact samples, and the hashes of these.
 
-    One file has a preview and metadata, one needs a model of small pictures, one a learned expert.
+    One file has a preview and metadata, one needs its preview, one a model of small pictures, one a learned expert.
     """
     folder.mkdir(exist_ok=True)
     write_new(folder / "pixels.safetensors", random_pixel_model(seed=1))
@@ -137,7 +138,8 @@ def write_lossless(folder: Path) -> None:
     facts = {}
     for name, picture in exact_pictures().items():
         samples = np.ascontiguousarray(picture)
-        preview = (model, 9, _core.analyze(model, samples, 9)) if name == "rgb" else None
+        serves = name == "previewed"
+        preview = (model, 9, _core.analyze(model, samples, 9), serves) if name == "rgb" or serves else None
         metadata = b"metadata" if name == "rgb" else None
         file = _core.write_exact(samples, 8 * samples.itemsize, metadata, preview, pixels=models.get(name))
         write_new(folder / f"v{_core.read_header(file).version}-{name}.vqc", file)

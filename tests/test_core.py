@@ -149,8 +149,8 @@ class TestDamage:
         data = write(model, random_codes(3, 4, head))
         with pytest.raises(errors.NotVqcError):
             _core.read_header(b"\x89PNG\r\n\x1a\n")
-        with pytest.raises(errors.UnsupportedVersionError, match="version 9"):
-            _core.read_header(data[:4] + b"\x09" + data[5:])
+        with pytest.raises(errors.UnsupportedVersionError, match="version 99"):
+            _core.read_header(data[:4] + b"c" + data[5:])
         with pytest.raises(errors.CorruptedError, match="trailing"):
             _core.read_codes(model, data + b"\0")
         with pytest.raises(errors.LimitError, match="3072 pixels"):

@@ -16,9 +16,17 @@ from icc import rgb_profile
 from PIL import Image, ImageFilter
 
 import vqcodec
-from vqcodec import _core
-from vqcodec.api import encode_lossless
-from vqcodec.errors import CorruptedError, InvalidInputError, TruncatedError, UnsupportedImageError, VqcodecError
+from vqcodec import _core, weights
+from vqcodec.api import decode_batch, encode_lossless
+from vqcodec.errors import (
+    CorruptedError,
+    InvalidInputError,
+    ModelMismatchError,
+    ModelMissingError,
+    TruncatedError,
+    UnsupportedImageError,
+    VqcodecError,
+)
 from vqcodec.exact import decode_exact, encode_exact
 from vqcodec.exact_pixels import MAX_METADATA, metadata_from_bytes, metadata_to_bytes, open_exact
 
@@ -162,8 +170,64 @@ def test_a_preview_stands_in_front(photo: np.ndarray) -> None:
         codec.decode(data)
 
 
-def test_every_damage_is_noticed(photo: np.ndarray) -> None:
-    data = vqcodec.encode(photo[:40, :40], lossless=True)
+def test_samples_may_count_on_a_better_preview(photo: np.ndarray, tmp_path: Path) -> None:
+    array = photo[:128, :160]
+    codec = vqcodec.load()
+    plain, data = vqcodec.encode(array, lossless=True), vqcodec.encode(array, lossless=True, preview=60.0)
+    header = vqcodec.read_header(data)
+    assert header.needs_preview and header.model_id == codec.info.model_id and header.quality == codec.position(60.0)
+    assert len(data) - len(plain) < 0.9 * header.payload_bytes[0]  # the samples cost less behind it
+    vqcodec.verify(data)
+    assert all(np.array_equal(vqcodec.decode(data, threads=threads), array) for threads in (1, 2))
+    lossy = codec.encode(array, 60.0, effort=0)
+    assert np.array_equal(vqcodec.decode(data, levels=1), codec.decode(lossy))
+    decoded = decode_batch([data, plain, lossy, data])
+    assert all(np.array_equal(decoded[number], array) for number in (0, 1, 3))
+    (samples, _), _ = _core.read_exact(data, model=weights.resolve("photo").codes)
+    assert samples == array.tobytes()
+    with pytest.raises(InvalidInputError, match="model of its preview"):
+        _core.read_exact(data)
+    with pytest.raises(ModelMismatchError):
+        _core.read_exact(data, model=weights.resolve("thumb").codes)
+    packed = tmp_path / "a.vqa"
+    with vqcodec.ArchiveWriter(packed) as writer:
+        writer.add(data)
+    with vqcodec.ArchiveReader(packed) as reader:
+        assert reader[0].data == data and np.array_equal(reader[0].decode(), array)
+
+
+@pytest.mark.parametrize(("shape", "dtype"), [((40, 50), np.uint8), ((40, 50, 4), np.uint8), ((40, 50, 3), np.uint16)])
+def test_samples_that_are_not_8_bit_colours_count_on_no_preview(shape: tuple[int, ...], dtype: type) -> None:
+    array = photo_like(shape, dtype)
+    data = vqcodec.encode(array, lossless=True, preview=60.0)
+    assert vqcodec.read_header(data).levels and not vqcodec.read_header(data).needs_preview
+    assert np.array_equal(vqcodec.decode(data), array)
+
+
+def test_a_preview_of_a_model_that_is_not_there(photo: np.ndarray, tmp_path: Path) -> None:
+    array = photo[128:192, 128:192]
+    stored = (weights.BUILTIN / "thumb.safetensors").read_bytes()
+    other = tmp_path / "other.safetensors"
+    other.write_bytes(stored.replace(b'\\"name\\": \\"thumb\\"', b'\\"name\\": \\"other\\"'))
+    assert other.read_bytes() != stored
+    for preview, needed in ((True, False), (80.0, True)):
+        data = vqcodec.encode(array, lossless=True, preview=preview, model=other)
+        assert vqcodec.read_header(data).needs_preview == needed
+        assert np.array_equal(vqcodec.decode(data, model=other), array)
+        if needed:
+            with pytest.raises(ModelMissingError, match=vqcodec.read_header(data).model_id):
+                vqcodec.decode(data)
+        else:
+            assert np.array_equal(vqcodec.decode(data), array)
+
+
+@pytest.mark.parametrize("behind_a_preview", [False, True])
+def test_every_damage_is_noticed(photo: np.ndarray, behind_a_preview: bool) -> None:
+    plain, previewed = (
+        vqcodec.encode(photo[150:190, 150:190], lossless=True, preview=shown) for shown in (False, 60.0)
+    )
+    data = previewed if behind_a_preview else plain
+    assert vqcodec.read_header(data).needs_preview == behind_a_preview
     vqcodec.verify(data)
     for end in range(0, len(data), 37):
         with pytest.raises(TruncatedError):
@@ -194,6 +258,9 @@ def test_the_command_line_says_what_goes_together(tmp_path: Path) -> None:
         ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
         assert ended.returncode == 2 and "Traceback" not in ended.stderr
         assert not (tmp_path / "a.vqc").exists()
+    command = [sys.executable, "-m", "vqcodec", "encode", "a.png", "--lossless", "--preview", "-q", "40"]
+    assert subprocess.run(command, cwd=tmp_path).returncode == 0
+    assert vqcodec.read_header((tmp_path / "a.vqc").read_bytes()).quality == vqcodec.load().position(40.0)
 
 
 def test_a_report_counts_the_file() -> None:

@@ -96,7 +96,7 @@ def test_training_on_lessons_makes_files_smaller(picture: np.ndarray) -> None:
     expert = runtime(model)
     data = _core.write_exact(picture, 8, pixels=expert)
     assert len(data) < 0.95 * len(_core.write_exact(picture, 8))
-    (samples, _), _ = _core.read_exact(data, pixels=expert)
+    (samples, _), _ = _core.read_exact(data, model=expert)
     assert samples == picture.tobytes()
 
 

@@ -99,7 +99,7 @@ def test_damage_is_noticed(model: Path) -> None:
         damaged = bytearray(data)
         damaged[place] ^= 1 << place % 8
         with pytest.raises(vqcodec.VqcodecError):
-            decode_exact(bytes(damaged), pixels=pixels)
+            decode_exact(bytes(damaged), model=pixels)
 
 
 def test_the_built_in_model() -> None:

@@ -82,7 +82,7 @@ def test_files_have_the_bits_of_the_float_model(config: PixelConfig) -> None:
         data = _core.write_exact(picture, 8, pixels=runtime)
         header = _core.read_header(data)
         assert header.needs_pixel_model and header.model_id == runtime.id
-        (samples, _), _ = _core.read_exact(data, pixels=runtime)
+        (samples, _), _ = _core.read_exact(data, model=runtime)
         assert samples == picture.tobytes()
         payload = header.exact_bytes - 1  # behind the byte that says how the tile is coded
         assert abs(payload - expected / 8) < 0.002 * expected / 8 + 1.5

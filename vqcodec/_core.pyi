@@ -125,6 +125,10 @@ class Header:
         """Whether the exact samples need a model of pixels."""
 
     @property
+    def needs_preview(self) -> bool:
+        """Whether the exact samples need the picture of the preview before them, and so its model."""
+
+    @property
     def quality(self) -> int:
         """Position between the model's quality levels, in 1/16 of a level."""
 
@@ -239,27 +243,27 @@ def write_exact(
     samples: NDArray[np.uint8] | NDArray[np.uint16],
     bits: int,
     metadata: bytes | None = None,
-    preview: tuple[Model, int, Sequence[NDArray[np.int32]]] | None = None,
+    preview: tuple[Model, int, Sequence[NDArray[np.int32]], bool] | None = None,
     threads: int = 0,
     pixels: PixelModel | None = None,
 ) -> bytes:
     """The file of all samples (height, width, 1 to 4 channels), each below 2^bits, exactly.
 
-    Channels are gray, gray and alpha, sRGB, or sRGB and alpha; `preview` are a model, a quality position and the
-    codes that stand in front of the samples; `metadata` are bytes that mean nothing here. `pixels` may make a small
-    picture smaller, which then needs this model; it goes without a preview.
+    Channels are gray, gray and alpha, sRGB, or sRGB and alpha; `preview` are a model, a quality position, the codes
+    that stand in front of the samples, and whether 8-bit colours may count on their picture; `metadata` are bytes that
+    mean nothing here. `pixels` may make a picture smaller, which then needs this model; it goes without a preview.
     """
 
 def read_exact(
-    data: bytes, max_pixels: int = 178_956_970, threads: int = 0, pixels: PixelModel | None = None
+    data: bytes, max_pixels: int = 178_956_970, threads: int = 0, model: Model | PixelModel | None = None
 ) -> tuple[tuple[bytearray, tuple[int, int, int]], int]:
     """Mirror of `write_exact`: the samples, their shape and bits; above 8 bits a sample is two bytes, low first.
 
-    ModelMismatchError where `pixels` is not the model that the file needs, InvalidInputError without one.
+    ModelMismatchError where `model` is not the one that the file needs, InvalidInputError without one of its kind.
     """
 
 def read_exact_batch(
-    files: Sequence[bytes], max_pixels: int = 178_956_970, threads: int = 0, pixels: PixelModel | None = None
+    files: Sequence[bytes], max_pixels: int = 178_956_970, threads: int = 0, model: Model | PixelModel | None = None
 ) -> list[tuple[tuple[bytearray, tuple[int, int, int]], int]]:
     """Return what `read_exact` does for each of many files, which share the threads."""
 

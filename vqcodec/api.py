@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     from PIL import Image
 
+    from vqcodec.exact import Runtime
     from vqcodec.exact_pixels import ExactPicture
 
 T = TypeVar("T")
@@ -27,13 +28,13 @@ def encode(
     *,
     model: str | Path | None = None,
     lossless: bool = False,
-    preview: bool = False,
+    preview: bool | float = False,
 ) -> bytes:
     """Compress an image with a built-in model (`photo` unless told otherwise) or a model file; or `lossless`.
 
     Lossless files need no model, but RGB photos are smaller with one of pixels (`photo-exact`, and `tiny` where they
     are small). They may begin with a `preview`, which `decode(..., levels=1)` shows: the picture of a model of codes
-    at quality 0.
+    at quality 0, or at the quality that is given, and then it helps to predict 8-bit colours, too.
     """
     if lossless:
         return encode_lossless(image, model=model, preview=preview)[0]
@@ -44,20 +45,23 @@ def encode_lossless(
     image: ExactPicture | Image.Image | np.ndarray,
     *,
     model: str | Path | None = None,
-    preview: bool = False,
+    preview: bool | float = False,
     verify: bool = True,
     threads: int = 0,
 ) -> tuple[bytes, ExactReport]:
     """The lossless file of an image, and what it came to.
 
-    The model is one of pixels, or with `preview` one of codes.
+    The model is one of pixels, or with a `preview` (of quality 0, or of the one that is given) one of codes.
     """
     from vqcodec.exact_pixels import ExactPicture, exact_from_image
 
     picture = image if isinstance(image, ExactPicture) else exact_from_image(image)
-    pixels = None if model is None or preview else weights.resolve(model).pixels
-    shown = load(model or weights.DEFAULT).preview(picture.to_8_bits(), threads) if preview else None
-    return encode_exact(picture, preview=shown, pixels=pixels, verify=verify, threads=threads)
+    if preview is not False:
+        quality = 0.0 if preview is True else preview
+        shown = load(model or weights.DEFAULT).preview(picture.to_8_bits(), quality, threads)
+        return encode_exact(picture, preview=shown, verify=verify, threads=threads)
+    pixels = None if model is None else weights.resolve(model).pixels
+    return encode_exact(picture, pixels=pixels, verify=verify, threads=threads)
 
 
 def decode(
@@ -114,7 +118,7 @@ def decode_batch(
     exact = [number for number, header in enumerate(headers) if header.exact is not None]
     samples = decode_exact_batch(
         [files[number] for number in exact],
-        pixels=_pixels(model, [headers[number] for number in exact]),
+        model=_runtime(model, [headers[number] for number in exact]),
         max_pixels=max_pixels,
         threads=threads,
     )
@@ -171,16 +175,18 @@ def verify_batch(
 
 def _decode_exact(data: bytes, model: str | Path | None, max_pixels: int, threads: int) -> ExactPicture:
     """The exact picture of a lossless file."""
-    pixels = _pixels(model, [_core.read_header(data, max_pixels)])
-    return decode_exact(data, pixels=pixels, max_pixels=max_pixels, threads=threads)
+    given = _runtime(model, [_core.read_header(data, max_pixels)])
+    return decode_exact(data, model=given, max_pixels=max_pixels, threads=threads)
 
 
-def _pixels(model: str | Path | None, headers: Sequence[_core.Header]) -> _core.PixelModel | None:
-    """The given model where one of the files needs one of pixels, and it is one."""
-    if model is None or not any(header.needs_pixel_model for header in headers):
+def _runtime(model: str | Path | None, headers: Sequence[_core.Header]) -> Runtime | None:
+    """The given model where the samples of one of the files need one of its kind."""
+    if model is None:
         return None
-    info = weights.resolve(model)
-    return info.pixels if info.kind == "pixels" else None
+    runtime = weights.resolve(model).runtime
+    of_pixels = isinstance(runtime, _core.PixelModel)
+    needed = any(header.needs_pixel_model if of_pixels else header.needs_preview for header in headers)
+    return runtime if needed else None
 
 
 def _lossless(data: bytes, levels: int, max_pixels: int) -> bool:

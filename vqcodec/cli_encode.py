@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -48,7 +48,9 @@ if TYPE_CHECKING:
 
 TargetBytes = Annotated[int | None, typer.Option(min=1, help="Best quality whose file has at most so many bytes.")]
 TargetRate = Annotated[float | None, typer.Option("--target-bpp", help="The same in bits per pixel.")]
-Preview = Annotated[bool, typer.Option("--preview", help="Let a lossless file begin with a lossy preview.")]
+Preview = Annotated[
+    bool, typer.Option("--preview", help="Let a lossless file begin with a lossy preview (of quality -q, or 0).")
+]
 NoVerify = Annotated[bool, typer.Option("--no-verify", help="Skip decoding what was encoded.")]
 
 
@@ -82,8 +84,10 @@ def encode(
         usage_error("--target-bpp must be above 0")
     if sum(option is not None for option in (quality, label, target_bytes, target_rate)) > 1:
         usage_error("choose one of --quality, --label, --target-bytes and --target-bpp")
-    if lossless and (device != "cpu" or (quality, label, target_bytes, target_rate) != (None,) * 4):
-        usage_error("--lossless goes without --quality, --label, --target-bytes, --target-bpp and --device")
+    if lossless and (device != "cpu" or (label, target_bytes, target_rate) != (None,) * 3):
+        usage_error("--lossless goes without --label, --target-bytes, --target-bpp and --device")
+    if lossless and quality is not None and not preview:
+        usage_error("--lossless has --quality for a --preview only")
     if preview and (not lossless or effort is not None):
         usage_error("--preview goes with --lossless, and without --effort")
     jobs = planned(inputs, destination_of(output, output_dir, standard), ".vqc", IMAGE_SUFFIXES, recursive)
@@ -91,7 +95,8 @@ def encode(
         usage_error("--json and the encoded bytes cannot both go to standard output")
     messages = Messages(quiet=quiet, records=records)
     if lossless:
-        encoded = _lossless(exact_model(model, effort), preview, not no_verify)
+        shown = quality or 0.0 if preview else False
+        encoded = _lossless(exact_model(model, effort), shown, not no_verify)
     else:
         codec = load_codec(model, device)
         check_label(codec, label)
@@ -145,12 +150,12 @@ def _lossy(
     return encoded
 
 
-def _lossless(model: str | None, preview: bool, verify: bool) -> Encoding:
-    """What encodes one source exactly, with a model of pixels or a preview by a model of codes."""
+def _lossless(model: str | None, preview: float | Literal[False], verify: bool) -> Encoding:
+    """What encodes one source exactly, with a model of pixels or a preview of some quality by a model of codes."""
     from vqcodec.api import encode_lossless
     from vqcodec.exact_pixels import open_exact
 
-    if preview:
+    if preview is not False:
         load_codec(model)
     else:
         check_model(model, pixels=True)
@@ -158,7 +163,7 @@ def _lossless(model: str | None, preview: bool, verify: bool) -> Encoding:
     def encoded(source: Path | bytes, threads: int) -> tuple[bytes, tuple[str, ...], ExactReport]:
         picture = open_exact(source)
         data, report = encode_lossless(picture, model=model, preview=preview, verify=verify, threads=threads)
-        unused = model is not None and not preview and report.model is None
+        unused = model is not None and preview is False and report.model is None
         note = (f"model {model} makes it no smaller: the file needs none",) if unused else ()
         return data, (*picture.notes, *note), report
 

@@ -222,12 +222,13 @@ class Codec:
         with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
             return list(pool.map(encode, range(len(pictures))))
 
-    def preview(self, image: Picture | Image.Image | np.ndarray, threads: int = 0) -> Preview:
-        """The cheapest codes of an image, for `encode_exact`."""
+    def preview(self, image: Picture | Image.Image | np.ndarray, quality: float = 0.0, threads: int = 0) -> Preview:
+        """Codes of an image for `encode_exact`; above the lowest quality its samples may count on them."""
         from vqcodec.pixels import Picture, from_image
 
         picture = image if isinstance(image, Picture) else from_image(image)
-        return self._model, 0, self._analyze(picture.pixels, 0, 0, threads)
+        position = self.position(quality) if quality else 0
+        return self._model, position, self._analyze(picture.pixels, position, 0, threads), position > 0
 
     def _written(
         self,

@@ -1,7 +1,7 @@
-"""Lossless: a picture's samples to bytes and back, exactly, without a trained model, or with one for small pictures.
+"""Lossless: a picture's samples to bytes and back, exactly, without a trained model, with one, or with a preview.
 
-encode: samples -> tiles -> adaptive or trained pixel model -> container -> bytes
-decode: bytes -> container -> the same pixel model -> samples
+encode: samples (and codes -> synthesis) -> tiles -> adaptive or trained pixel model -> container -> bytes
+decode: bytes -> container (-> codes -> synthesis) -> the same pixel model -> samples
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
     from vqcodec.exact_pixels import ExactPicture
 
-    Preview = tuple[_core.Model, int, list[np.ndarray]]
+    Preview = tuple[_core.Model, int, list[np.ndarray], bool]
+    Runtime = _core.Model | _core.PixelModel
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,9 @@ def encode_exact(
 ) -> tuple[bytes, ExactReport]:
     """The file of an image's samples, uint8 or uint16, and what it came to.
 
-    `preview` is a model, a quality position and codes of the same picture, which stand in front; or `pixels` is the
-    model that the file then needs, if it is smaller by it. With `verify` the bytes are decoded and compared first.
+    `preview` is a model, a quality position and codes of the same picture, which stand in front, and whether 8-bit
+    colours may count on these; or `pixels` is the model that the file then needs, if it is smaller by it. With `verify`
+    the bytes are decoded and compared first.
     """
     import numpy as np
 
@@ -73,7 +75,8 @@ def encode_exact(
     height, width, channels = picture.samples.shape
     metadata = metadata_to_bytes(picture.metadata)
     data = _core.write_exact(picture.samples, picture.bits, metadata, preview, threads, pixels)
-    if verify and not np.array_equal(decode_exact(data, pixels=pixels, threads=threads).samples, picture.samples):
+    model = preview[0] if preview else pixels
+    if verify and not np.array_equal(decode_exact(data, model=model, threads=threads).samples, picture.samples):
         raise CorruptedError("the encoded bytes do not decode to the samples they were made from")
     header = _core.read_header(data)
     needed = header.model_id if header.needs_pixel_model else None
@@ -81,7 +84,7 @@ def encode_exact(
 
 
 def decode_exact(
-    data: bytes, *, pixels: _core.PixelModel | None = None, max_pixels: int = MAX_PIXELS, threads: int = 0
+    data: bytes, *, model: Runtime | None = None, max_pixels: int = MAX_PIXELS, threads: int = 0
 ) -> ExactPicture:
     """Mirror of `encode_exact`: the samples and their metadata; a model that the file needs is looked for."""
     from vqcodec.exact_pixels import ExactPicture, metadata_from_bytes
@@ -90,9 +93,9 @@ def decode_exact(
     if header.exact is None:
         raise InvalidInputError("the file holds no exact samples")
     check_size(header.height, header.width, max_pixels)
-    if header.needs_pixel_model and pixels is None:
-        pixels = weights.find(header.model_id).pixels
-    (samples, shape), bits = _core.read_exact(data, max_pixels, threads, pixels)
+    if model is None and (model_id := needed_model(header)):
+        model = weights.find(model_id).runtime
+    (samples, shape), bits = _core.read_exact(data, max_pixels, threads, model)
     metadata = metadata_from_bytes(_core.read_metadata(data, max_pixels)) if header.metadata_bytes else {}
     return ExactPicture(_array(samples, shape, bits), bits, metadata)
 
@@ -100,7 +103,7 @@ def decode_exact(
 def decode_exact_batch(
     files: Sequence[bytes],
     *,
-    pixels: _core.PixelModel | None = None,
+    model: Runtime | None = None,
     max_pixels: int = MAX_PIXELS,
     threads: int = 0,
 ) -> list[np.ndarray]:
@@ -109,15 +112,20 @@ def decode_exact_batch(
     for number, data in enumerate(files):
         header = _core.read_header(data, max_pixels)
         check_size(header.height, header.width, max_pixels)
-        numbers.setdefault(header.model_id if header.needs_pixel_model else None, []).append(number)
+        numbers.setdefault(needed_model(header), []).append(number)
     found: dict[int, np.ndarray] = {}
     for model_id, chosen in numbers.items():
-        needed = pixels or weights.find(model_id).pixels if model_id else None
+        needed = model or weights.find(model_id).runtime if model_id else None
         decoded = _core.read_exact_batch([files[number] for number in chosen], max_pixels, threads, needed)
         for number, ((samples, shape), bits) in zip(chosen, decoded, strict=True):
             array = _array(samples, shape, bits)
             found[number] = array[..., 0] if array.shape[2] == 1 else array
     return [found[number] for number in range(len(files))]
+
+
+def needed_model(header: _core.Header) -> str | None:
+    """The id of the model that the exact samples of a file need: one of pixels, or that of the preview."""
+    return header.model_id if header.needs_pixel_model or header.needs_preview else None
 
 
 def _array(samples: bytearray, shape: tuple[int, int, int], bits: int) -> np.ndarray:

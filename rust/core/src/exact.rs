@@ -6,11 +6,15 @@ use crate::container::{self, Parts};
 use crate::error::{Error, Result};
 use crate::header::{
     COLOURS_VERSION, EXACT_VERSION, Exact, FOLLOWING_VERSION, Header, LEARNED_VERSION, NO_MODEL,
-    PIXELS_VERSION,
+    PIXELS_VERSION, PREVIEWED_VERSION,
 };
 use crate::limits::Limits;
-use crate::lossless::{Shape, decode_tile, encode_tile, has_coded_palette, is_learned};
+use crate::lossless::{
+    Shape, decode_tile, decode_tile_previewed, encode_tile, encode_tile_previewed,
+    has_coded_palette, is_learned, is_previewed,
+};
 use crate::model::Model;
+use crate::picture::synthesize;
 use crate::pixels::{self, PixelModel};
 use crate::stream::{self, check_id};
 use crate::threads::{count, for_each};
@@ -42,6 +46,8 @@ pub struct Preview<'a> {
     pub quality: u8,
     /// The codes, coarse to fine.
     pub codes: &'a [CodeGrid],
+    /// Whether samples may count on it, where they are 8-bit colours: reading them needs the model then.
+    pub serves: bool,
 }
 
 /// What a file of exact samples may use besides the lossless pixel model.
@@ -82,10 +88,17 @@ pub fn write_file(
         _ => vec![],
     };
     container::check_size(&header, &Limits::with_max_pixels(u64::MAX))?;
+    let shown = match aid {
+        Aid::Preview(preview) if preview.serves && picture.is_rgb() => {
+            Some(preview.samples([height, width], threads)?)
+        }
+        _ => None,
+    };
     let tiles = for_each(header.exact_tiles().collect(), threads, |tile| {
         let (samples, shape) = (picture.tile(tile), shape(tile, [channels, bits]));
-        match aid {
-            Aid::Pixels(model) => model.encode_tile(&samples, &shape),
+        match (aid, &shown) {
+            (Aid::Pixels(model), _) => model.encode_tile(&samples, &shape),
+            (_, Some(shown)) => encode_tile_previewed(&samples, &shape, &shown.tile(tile)),
             _ => encode_tile(&samples, &shape),
         }
     })?;
@@ -97,28 +110,45 @@ pub fn write_file(
     container::write(&header, Parts { payloads: &payloads, alpha: None, metadata, exact: &tiles })
 }
 
-/// Mirror of [`write_file`]: the samples of a whole file, which is checked first. `pixels` is the model
-/// of pixels that the file needs, if it does.
-pub fn read_file(
-    bytes: &[u8],
-    pixels: Option<&PixelModel>,
-    limits: &Limits,
-    threads: usize,
-) -> Result<Samples> {
+/// A model that a file of exact samples may need.
+#[derive(Debug, Clone, Copy)]
+pub enum Given<'a> {
+    /// Nothing.
+    None,
+    /// A model of pixels.
+    Pixels(&'a PixelModel),
+    /// The model of codes that a preview is of.
+    Codes(&'a Model),
+}
+
+/// Mirror of [`write_file`]: the samples of a whole file, which is checked first. A model that the file does not need
+/// does not matter.
+pub fn read_file(bytes: &[u8], given: Given, limits: &Limits, threads: usize) -> Result<Samples> {
     let container = container::parse(bytes, limits)?;
     container.verify(bytes)?;
     let header = &container.header;
-    let pixels = pixel_model(header, pixels)?;
+    let (pixels, preview) = needed(header, given)?;
     let Some(exact) = header.exact else {
         return Err(Error::InvalidInput("the file holds no exact samples".into()));
+    };
+    let shown = match preview {
+        Some(model) => {
+            let codes = stream::read_codes(model, bytes, limits, threads, 0)?;
+            let preview = Preview { model, quality: header.quality, codes: &codes, serves: true };
+            Some(preview.samples([header.height, header.width], threads)?)
+        }
+        None => None,
     };
     let tiles = header.exact_tiles().zip(container.exact.iter().copied()).collect();
     let decoded = for_each(tiles, threads, |(tile, part)| {
         let payload = container.verified_payload(bytes, part)?;
         let shape = shape(tile, [exact.channels, exact.bits]);
-        let samples = match pixels {
-            Some(model) => model.decode_tile(payload, &shape)?,
-            None => decode_tile(payload, &shape)?,
+        let samples = match (pixels, &shown) {
+            (Some(model), _) => model.decode_tile(payload, &shape)?,
+            (_, Some(shown)) if (exact.channels, exact.bits) == (3, 8) => {
+                decode_tile_previewed(payload, &shape, &shown.tile(tile))?
+            }
+            _ => decode_tile(payload, &shape)?,
         };
         Ok((tile, samples))
     })?;
@@ -136,15 +166,29 @@ pub fn read_file(
 /// [`read_file`] of several files, which share the threads; few of them are read one after the other.
 pub fn read_files(
     files: &[&[u8]],
-    pixels: Option<&PixelModel>,
+    given: Given,
     limits: &Limits,
     threads: usize,
 ) -> Result<Vec<Samples>> {
     let (at_once, each) = if files.len() < count(threads) { (1, threads) } else { (threads, 1) };
-    for_each(files.to_vec(), at_once, |bytes| read_file(bytes, pixels, limits, each))
+    for_each(files.to_vec(), at_once, |bytes| read_file(bytes, given, limits, each))
+}
+
+impl Preview<'_> {
+    /// The samples of its picture, 8-bit colours.
+    fn samples(&self, [height, width]: [u32; 2], threads: usize) -> Result<Samples> {
+        let size = [height as usize, width as usize];
+        let pixels = synthesize(self.model, self.codes, size, self.quality, None, threads)?;
+        let samples = pixels.into_iter().map(u16::from).collect();
+        Ok(Samples { width, height, channels: 3, bits: 8, samples })
+    }
 }
 
 impl Samples {
+    fn is_rgb(&self) -> bool {
+        (self.channels, self.bits) == (3, 8)
+    }
+
     fn length(&self) -> usize {
         self.width as usize * self.height as usize * usize::from(self.channels)
     }
@@ -203,21 +247,29 @@ fn version_of(tile: &[u8]) -> u8 {
     match tile {
         _ if is_learned(tile) => LEARNED_VERSION,
         _ if has_coded_palette(tile) => COLOURS_VERSION,
+        _ if is_previewed(tile) => PREVIEWED_VERSION,
         _ if pixels::is_following(tile) => FOLLOWING_VERSION,
         _ if pixels::is_network(tile) => PIXELS_VERSION,
         _ => EXACT_VERSION,
     }
 }
 
-/// The model of pixels that a file needs, if it does.
-fn pixel_model<'a>(
+/// The model of pixels that a file needs, and that of its preview, if it does.
+fn needed<'a>(
     header: &Header,
-    given: Option<&'a PixelModel>,
-) -> Result<Option<&'a PixelModel>> {
+    given: Given<'a>,
+) -> Result<(Option<&'a PixelModel>, Option<&'a Model>)> {
+    let missing = |what: &str| Err(Error::InvalidInput(format!("the file needs {what}")));
     match given {
-        _ if !header.needs_pixel_model() => Ok(None),
-        Some(model) => check_id(header.model, model.id).map(|()| given),
-        None => Err(Error::InvalidInput("the file needs a model of pixels".into())),
+        Given::Pixels(model) if header.needs_pixel_model() => {
+            check_id(header.model, model.id).map(|()| (Some(model), None))
+        }
+        Given::Codes(model) if header.needs_preview() => {
+            check_id(header.model, model.id).map(|()| (None, Some(model)))
+        }
+        _ if header.needs_pixel_model() => missing("a model of pixels"),
+        _ if header.needs_preview() => missing("the model of its preview"),
+        _ => Ok((None, None)),
     }
 }
 

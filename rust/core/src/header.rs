@@ -10,7 +10,7 @@ use crate::filter::{self, Filter};
 pub const MAGIC: [u8; 4] = *b"VQC\x1a";
 
 /// The newest format version: every version from 1 is read.
-pub const VERSION: u8 = 8;
+pub const VERSION: u8 = 9;
 
 /// The version of files of codes alone, which the parts of version 3 are not in.
 pub const CODES_VERSION: u8 = 2;
@@ -32,6 +32,9 @@ pub const FILTER_VERSION: u8 = 7;
 
 /// The version that brought tiles coded by a model of pixels whose biases follow the picture.
 pub const FOLLOWING_VERSION: u8 = 8;
+
+/// The version that brought tiles of exact samples that count on the levels of codes before them.
+pub const PREVIEWED_VERSION: u8 = 9;
 
 /// What a file names that needs no model.
 pub const NO_MODEL: ModelId = ModelId([0; 8]);
@@ -120,6 +123,11 @@ impl Header {
     /// Whether the exact samples need a model of pixels.
     pub fn needs_pixel_model(&self) -> bool {
         self.levels.is_empty() && self.model != NO_MODEL
+    }
+
+    /// Whether the exact samples need the picture of the codes before them.
+    pub fn needs_preview(&self) -> bool {
+        self.exact.is_some() && !self.levels.is_empty() && self.version >= PREVIEWED_VERSION
     }
 
     /// Whether scales adapt to the picture, as they do since version 2.

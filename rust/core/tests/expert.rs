@@ -11,7 +11,7 @@ use safetensors::Dtype;
 use serde_json::json;
 use tiny_model::{Parts, Random};
 use vqcodec_core::container;
-use vqcodec_core::exact::{Aid, Samples, read_file, write_file};
+use vqcodec_core::exact::{Aid, Given, Samples, read_file, write_file};
 use vqcodec_core::header::{EXACT_VERSION, LEARNED_VERSION, NO_MODEL};
 use vqcodec_core::kernels::Kernel;
 use vqcodec_core::lossless::{self, Shape, is_learned};
@@ -167,16 +167,16 @@ fn files_name_the_model_where_they_need_it() {
     assert_eq!(files[0], files[1]);
     let header = container::parse(&files[0], &limits).unwrap().header;
     assert_eq!((header.version, header.model), (LEARNED_VERSION, model.id));
-    assert_eq!(read_file(&files[0], Some(&model), &limits, 2).unwrap(), picture);
+    assert_eq!(read_file(&files[0], Given::Pixels(&model), &limits, 2).unwrap(), picture);
     assert!(matches!(
-        read_file(&files[0], Some(&other), &limits, 1),
+        read_file(&files[0], Given::Pixels(&other), &limits, 1),
         Err(Error::ModelMismatch { .. })
     ));
-    assert!(read_file(&files[0], None, &limits, 1).is_err());
+    assert!(read_file(&files[0], Given::None, &limits, 1).is_err());
     for place in (0..files[0].len()).step_by(3) {
         let mut damaged = files[0].clone();
         damaged[place] ^= 1 << (place % 8);
-        assert!(read_file(&damaged, Some(&model), &limits, 1).is_err(), "{place}");
+        assert!(read_file(&damaged, Given::Pixels(&model), &limits, 1).is_err(), "{place}");
     }
     let flat = Samples { samples: vec![7; shape.samples()], ..picture };
     let file = write_file(&flat, Aid::Pixels(&model), None, 1).unwrap();

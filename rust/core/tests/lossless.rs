@@ -4,7 +4,10 @@
 
 use proptest::prelude::*;
 use vqcodec_core::Error;
-use vqcodec_core::lossless::{Shape, decode_tile, encode_tile, has_coded_palette};
+use vqcodec_core::lossless::{
+    Shape, decode_tile, decode_tile_previewed, encode_tile, encode_tile_previewed,
+    has_coded_palette, is_previewed,
+};
 
 /// What kind of picture a test draws.
 #[derive(Debug, Clone, Copy)]
@@ -98,6 +101,27 @@ proptest! {
         prop_assert_eq!(decode_tile(&bytes, &shape).unwrap(), samples);
     }
 
+    /// Whatever a preview shows of it.
+    #[test]
+    fn round_trip_behind_a_preview(
+        shape in shapes(),
+        content in contents(),
+        shown in contents(),
+        seed: u64,
+        flip in any::<(prop::sample::Index, u8)>(),
+    ) {
+        let (samples, shown) = (draw(&shape, content, seed), draw(&shape, shown, seed / 3));
+        let mut tile = encode_tile_previewed(&samples, &shape, &shown).unwrap();
+        prop_assert_eq!(decode_tile_previewed(&tile, &shape, &shown).unwrap(), samples);
+        if is_previewed(&tile) {
+            let corrupted = matches!(decode_tile(&tile, &shape), Err(Error::Corrupted { .. }));
+            prop_assert!(corrupted && (shape.channels, shape.bits) == (3, 8));
+        }
+        let place = flip.0.index(tile.len());
+        tile[place] ^= flip.1;
+        check(decode_tile_previewed(&tile, &shape, &shown), &shape);
+    }
+
     #[test]
     fn damage_does_no_harm(
         shape in shapes(),
@@ -134,6 +158,25 @@ fn noise_is_stored_raw() {
     let shape = Shape { width: 64, height: 64, channels: 3, bits: 8 };
     let bytes = encode_tile(&draw(&shape, Content::Noise, 1), &shape).unwrap();
     assert_eq!(bytes.len(), 1 + shape.samples());
+}
+
+/// A preview that is near a picture of noise and edges saves bytes, and says so in the mode.
+#[test]
+fn a_preview_helps() {
+    let shape = Shape { width: 90, height: 70, channels: 3, bits: 8 };
+    let coarse = |place: usize| (place / 3 % 90 / 8 * 37 + place / 270 / 8 * 61) % 200;
+    let mut random = Random(5);
+    let shown: Vec<_> = (0..shape.samples()).map(|place| coarse(place) as u16 + 20).collect();
+    let samples: Vec<_> = shown.iter().map(|&shown| shown + random.below(9) as u16).collect();
+    let tile = encode_tile_previewed(&samples, &shape, &shown).unwrap();
+    let plain = encode_tile(&samples, &shape).unwrap();
+    assert!(is_previewed(&tile) && !is_previewed(&plain));
+    assert!(100 * tile.len() < 95 * plain.len(), "{} of {}", tile.len(), plain.len());
+    for shown in [&shown[1..], &[256; 90 * 70 * 3]] {
+        let found = encode_tile_previewed(&samples, &shape, shown);
+        assert!(matches!(found, Err(Error::InvalidInput(_))));
+        assert!(matches!(decode_tile_previewed(&tile, &shape, shown), Err(Error::InvalidInput(_))));
+    }
 }
 
 #[test]

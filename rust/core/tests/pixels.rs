@@ -11,7 +11,7 @@ use safetensors::Dtype;
 use serde_json::json;
 use tiny_model::{Parts, Random};
 use vqcodec_core::container;
-use vqcodec_core::exact::{Aid, Samples, TILE_LOG2, read_file, read_files, write_file};
+use vqcodec_core::exact::{Aid, Given, Samples, TILE_LOG2, read_file, read_files, write_file};
 use vqcodec_core::header::{
     CODES_VERSION, EXACT_VERSION, FOLLOWING_VERSION, Header, NO_MODEL, VERSION,
 };
@@ -288,20 +288,20 @@ fn files() {
         container.exact.iter().map(|part| files[0][part.offset as usize] == FOLLOWING).collect();
     assert_eq!(modes, [false, true]);
     for threads in [1, 2, 3] {
-        assert_eq!(read_file(&files[0], Some(&model), &limits, threads).unwrap(), picture);
+        assert_eq!(read_file(&files[0], Given::Pixels(&model), &limits, threads).unwrap(), picture);
     }
     let plain = write_file(&picture, Aid::None, None, 1).unwrap();
     let (many, pictures) = ([&files[0][..], &plain, &files[0]], vec![picture.clone(); 3]);
     for (count, threads) in [(0, 2), (1, 2), (3, 1), (3, 2), (3, 8)] {
-        let read = read_files(&many[..count], Some(&model), &limits, threads);
+        let read = read_files(&many[..count], Given::Pixels(&model), &limits, threads);
         assert_eq!(read.unwrap(), pictures[..count]);
     }
-    assert!(read_files(&[&files[0], &plain[..40]], Some(&model), &limits, 2).is_err());
+    assert!(read_files(&[&files[0], &plain[..40]], Given::Pixels(&model), &limits, 2).is_err());
     let other = Sizes { seed: 2, ..SMALL }.model();
     let mismatch =
         Error::ModelMismatch { needed: model.id.to_string(), given: other.id.to_string() };
-    assert_eq!(read_file(&files[0], Some(&other), &limits, 1), Err(mismatch));
-    assert!(matches!(read_file(&files[0], None, &limits, 1), Err(Error::InvalidInput(_))));
+    assert_eq!(read_file(&files[0], Given::Pixels(&other), &limits, 1), Err(mismatch));
+    assert!(matches!(read_file(&files[0], Given::None, &limits, 1), Err(Error::InvalidInput(_))));
 }
 
 /// A file that the model did not make smaller does not name it.
@@ -321,8 +321,8 @@ fn files_that_go_without() {
         assert_eq!(file, write_file(&picture, Aid::None, None, 1).unwrap());
         let header = container::parse(&file, &limits).unwrap().header;
         assert_eq!((header.version, header.model), (EXACT_VERSION, NO_MODEL));
-        for pixels in [None, Some(&model)] {
-            assert_eq!(read_file(&file, pixels, &limits, 1).unwrap(), picture);
+        for given in [Given::None, Given::Pixels(&model)] {
+            assert_eq!(read_file(&file, given, &limits, 1).unwrap(), picture);
         }
     }
 }
@@ -333,13 +333,16 @@ fn damaged_files_are_errors() {
     let samples = drawn(&model, &rgb(9, 8), 5).0;
     let picture = Samples { width: 9, height: 8, channels: 3, bits: 8, samples };
     let file = write_file(&picture, Aid::Pixels(&model), None, 1).unwrap();
-    assert_eq!(read_file(&file, Some(&model), &limits, 1).unwrap(), picture);
+    assert_eq!(read_file(&file, Given::Pixels(&model), &limits, 1).unwrap(), picture);
     for place in 0..file.len() {
-        assert!(read_file(&file[..place], Some(&model), &limits, 1).is_err());
+        assert!(read_file(&file[..place], Given::Pixels(&model), &limits, 1).is_err());
         for bit in 0..8 {
             let mut damaged = file.clone();
             damaged[place] ^= 1 << bit;
-            assert!(read_file(&damaged, Some(&model), &limits, 1).is_err(), "{place}, {bit}");
+            assert!(
+                read_file(&damaged, Given::Pixels(&model), &limits, 1).is_err(),
+                "{place}, {bit}"
+            );
         }
     }
 }

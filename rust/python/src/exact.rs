@@ -5,7 +5,7 @@ use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyByteArray, PyBytes};
 use vqcodec_core::Limits;
-use vqcodec_core::exact::{self, Aid, Preview, Samples};
+use vqcodec_core::exact::{self, Aid, Given, Preview, Samples};
 use vqcodec_core::lossless::{self, Shape};
 
 use crate::arrays::{code_grids, copy, from_pixels, to_rows};
@@ -21,15 +21,15 @@ pub fn write_exact<'py>(
     samples: &Bound<'py, PyAny>,
     bits: u8,
     metadata: Option<&[u8]>,
-    preview: Option<(PyRef<'py, Model>, u8, Bound<'py, PyAny>)>,
+    preview: Option<(PyRef<'py, Model>, u8, Bound<'py, PyAny>, bool)>,
     threads: i64,
     pixels: Option<&PixelModel>,
 ) -> PyResult<Bound<'py, PyBytes>> {
     let (picture, threads) = (from_array(samples, bits)?, thread_count(threads)?);
-    let codes = preview.as_ref().map(|(_, _, codes)| code_grids(codes)).transpose()?;
+    let codes = preview.as_ref().map(|(_, _, codes, _)| code_grids(codes)).transpose()?;
     let aid = match (&preview, &codes, pixels) {
-        (Some((model, quality, _)), Some(codes), None) => {
-            Aid::Preview(Preview { model: &model.0, quality: *quality, codes })
+        (Some((model, quality, _, serves)), Some(codes), None) => {
+            Aid::Preview(Preview { model: &model.0, quality: *quality, codes, serves: *serves })
         }
         (None, None, Some(model)) => Aid::Pixels(&model.0),
         (None, None, None) => Aid::None,
@@ -39,39 +39,54 @@ pub fn write_exact<'py>(
     Ok(PyBytes::new(py, &written.map_err(to_python)?))
 }
 
+/// A model that a file may need.
+#[derive(FromPyObject)]
+pub enum AnyModel<'py> {
+    Codes(PyRef<'py, Model>),
+    Pixels(PyRef<'py, PixelModel>),
+}
+
+fn given<'a>(model: &'a Option<AnyModel>) -> Given<'a> {
+    match model {
+        None => Given::None,
+        Some(AnyModel::Codes(model)) => Given::Codes(&model.0),
+        Some(AnyModel::Pixels(model)) => Given::Pixels(&model.0),
+    }
+}
+
 /// Samples and their shape.
 type Decoded<'py> = (Bound<'py, PyByteArray>, (u32, u32, u8));
 
 /// See `_core.pyi`.
 #[pyfunction]
-#[pyo3(signature = (data, max_pixels = 178_956_970, threads = 0, pixels = None))]
+#[pyo3(signature = (data, max_pixels = 178_956_970, threads = 0, model = None))]
 pub fn read_exact<'py>(
     py: Python<'py>,
     data: &[u8],
     max_pixels: u64,
     threads: i64,
-    pixels: Option<&PixelModel>,
+    model: Option<AnyModel<'py>>,
 ) -> PyResult<(Decoded<'py>, u8)> {
     let (limits, threads) = (Limits::with_max_pixels(max_pixels), thread_count(threads)?);
-    let pixels = pixels.map(|model| &model.0);
-    let read = py.detach(|| exact::read_file(data, pixels, &limits, threads));
+    let given = given(&model);
+    let read = py.detach(|| exact::read_file(data, given, &limits, threads));
     read.map(|picture| decoded(py, &picture)).map_err(to_python)
 }
 
 /// See `_core.pyi`.
 #[pyfunction]
-#[pyo3(signature = (files, max_pixels = 178_956_970, threads = 0, pixels = None))]
+#[pyo3(signature = (files, max_pixels = 178_956_970, threads = 0, model = None))]
 pub fn read_exact_batch<'py>(
     py: Python<'py>,
     files: Vec<PyBackedBytes>,
     max_pixels: u64,
     threads: i64,
-    pixels: Option<&PixelModel>,
+    model: Option<AnyModel<'py>>,
 ) -> PyResult<Vec<(Decoded<'py>, u8)>> {
     let (limits, threads) = (Limits::with_max_pixels(max_pixels), thread_count(threads)?);
-    let pixels = pixels.map(|model| &model.0);
+    let given = given(&model);
     let files: Vec<&[u8]> = files.iter().map(|file| &**file).collect();
-    let read = py.detach(|| exact::read_files(&files, pixels, &limits, threads));
+    let read = py.detach(|| exact::read_files(&files, given, &limits, threads));
     Ok(read.map_err(to_python)?.into_iter().map(|picture| decoded(py, &picture)).collect())
 }
 

@@ -60,6 +60,8 @@ pub struct Model<'a> {
     counters: Counters,
     mixer: Mixer,
     guesses: Option<Guesses>,
+    /// What a preview shows, if it counts.
+    pub shown: Option<Plane>,
     /// The learned expert, if there is one.
     pub learned: Option<LearnedExpert<'a>>,
 }
@@ -86,6 +88,7 @@ impl<'a> Model<'a> {
             counters: Counters::new(),
             mixer: Mixer::new(MIXER_SIZES, start),
             guesses: guesses.then(Guesses::new),
+            shown: None,
             learned,
         }
     }
@@ -147,6 +150,9 @@ impl<'a> Model<'a> {
     ) {
         let index = own.samples.index(x, y);
         let mut around = self.predictors.look(&own.samples, &earlier.samples, index);
+        if let Some(shown) = &self.shown {
+            around.see(shown, index);
+        }
         let mut predictions = self.predictors.predict::<I>(&mut around, x, y);
         let nearby = self.history.near(x);
         let blend = nearby.blend(&predictions);

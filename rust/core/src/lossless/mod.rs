@@ -42,13 +42,15 @@ pub const MAX_PIXELS: u64 = 1 << 24;
 
 /// First byte of a tile: samples as they are, coded, coded as places among the values that occur,
 /// or pixels coded as places among the colours that occur, of which there are few or, since version 5
-/// of the file format, many; since version 6 samples coded with the help of a learned expert.
+/// of the file format, many; since version 6 samples coded with the help of a learned expert; since version 9 of what a
+/// preview shows.
 const RAW: u8 = 0;
 const MIXED: u8 = 1;
 const LEVELS: u8 = 2;
 const PALETTE: u8 = 3;
 const CODED_PALETTE: u8 = 5; // 4 is a model of pixels
 const LEARNED: u8 = 6;
+const PREVIEWED: u8 = 8; // 7 is a model of pixels, too
 
 /// A picture is taken for a drawing, at least on trial, where one pixel in so many equals its left
 /// neighbour.
@@ -107,7 +109,13 @@ pub fn encode_tile_learned(
     shape: &Shape,
     (learned, kernel): (&Learned, Kernel),
 ) -> Result<Vec<u8>> {
-    encode_by(samples, shape, Means { kernel, learned: Some(learned) })
+    encode_by(samples, shape, Means { learned: Some(learned), ..kernel.into() })
+}
+
+/// The same with the help of what a preview shows of the tile, if it is of 8-bit colours.
+pub fn encode_tile_previewed(samples: &[u16], shape: &Shape, shown: &[u16]) -> Result<Vec<u8>> {
+    check(shown, shape)?;
+    encode_by(samples, shape, Means { shown: Some(shown), ..Kernel::select()?.into() })
 }
 
 /// What the networks of a learned expert are trained by: for green, red and blue of a tile of 8-bit
@@ -157,8 +165,8 @@ impl Candidate {
         Self { head, samples, size, repeated, smooth: near > far }
     }
 
-    /// The tile, without guesses (by the learned expert, where it can be) and, if it looks drawn, with them; only so
-    /// if it can be nothing else.
+    /// The tile, without guesses (with all means, where these suit it) and, if it looks drawn, with them; only so if
+    /// it can be nothing else.
     fn encode(self, means: Means) -> Vec<Vec<u8>> {
         let pixels = self.samples.len() / self.size.channels;
         let guesses: &[bool] = match self.repeated {
@@ -168,9 +176,12 @@ impl Candidate {
         };
         let suits = self.head == [MIXED] && learned::suits(&self.size);
         let encode = |&guesses: &bool| {
-            let learned = means.learned.filter(|_| suits && !guesses);
-            let head = if learned.is_some() { &[LEARNED][..] } else { &self.head };
-            let means = Means { learned, ..means };
+            let means = if suits && !guesses { means } else { means.kernel.into() };
+            let head = match means {
+                Means { learned: Some(_), .. } => &[LEARNED][..],
+                Means { shown: Some(_), .. } => &[PREVIEWED],
+                _ => &self.head,
+            };
             [head, &tile::encode(&self.samples, &self.size, guesses, means)].concat()
         };
         guesses.iter().map(encode).collect()
@@ -197,6 +208,11 @@ pub fn has_coded_palette(tile: &[u8]) -> bool {
 /// Whether a tile needs the learned expert, and readers of version 6 of the file format.
 pub fn is_learned(tile: &[u8]) -> bool {
     tile.first() == Some(&LEARNED)
+}
+
+/// Whether a tile needs what the preview shows of it, and readers of version 9 of the file format.
+pub fn is_previewed(tile: &[u8]) -> bool {
+    tile.first() == Some(&PREVIEWED)
 }
 
 /// The ways to code a tile that are worth trying.
@@ -248,7 +264,13 @@ pub fn decode_tile_learned(
     shape: &Shape,
     (learned, kernel): (&Learned, Kernel),
 ) -> Result<Vec<u16>> {
-    decode_by(bytes, shape, Means { kernel, learned: Some(learned) })
+    decode_by(bytes, shape, Means { learned: Some(learned), ..kernel.into() })
+}
+
+/// Mirror of [`encode_tile_previewed`].
+pub fn decode_tile_previewed(bytes: &[u8], shape: &Shape, shown: &[u16]) -> Result<Vec<u16>> {
+    check(shown, shape)?;
+    decode_by(bytes, shape, Means { shown: Some(shown), ..Kernel::select()?.into() })
 }
 
 fn decode_by(bytes: &[u8], shape: &Shape, means: Means) -> Result<Vec<u16>> {
@@ -282,6 +304,13 @@ fn decode_by(bytes: &[u8], shape: &Shape, means: Means) -> Result<Vec<u16>> {
             }
             tile::decode(bytes, &size, means)
         }
+        PREVIEWED => {
+            let size = shape.size(channels, shape.max().into());
+            if means.shown.is_none() || !learned::suits(&size) {
+                return Err(Error::Corrupted { what: "a tile needs a preview that is not there" });
+            }
+            tile::decode(bytes, &size, means)
+        }
         _ => Err(Error::Corrupted { what: "unknown mode of a lossless tile" }),
     }
 }
@@ -309,13 +338,15 @@ mod tests {
         let size = Size { width: 33, height: 21, channels: 3, max: 1023 };
         let sample = |i: usize| (i * i / 7 % 90 + i / 63 * 9) as u16;
         let samples: Vec<_> = (0..33 * 21 * 3).map(sample).collect();
-        for guesses in [false, true] {
+        let shown: Vec<_> = samples.iter().map(|sample| sample / 8 * 8 + 3).collect();
+        for (guesses, shown) in [(false, None), (true, None), (false, Some(&shown[..]))] {
+            let means = |kernel: Kernel| Means { shown, ..kernel.into() };
             let tiles: Vec<_> = Kernel::available()
-                .map(|kernel| tile::encode(&samples, &size, guesses, kernel.into()))
+                .map(|kernel| tile::encode(&samples, &size, guesses, means(kernel)))
                 .collect();
             assert!(tiles.iter().all(|tile| *tile == tiles[0]));
             for kernel in Kernel::available() {
-                assert_eq!(tile::decode(&tiles[0], &size, kernel.into()).unwrap(), samples);
+                assert_eq!(tile::decode(&tiles[0], &size, means(kernel)).unwrap(), samples);
             }
         }
     }

@@ -76,6 +76,15 @@ pub struct Neighbourhood {
     sign: i64,
 }
 
+impl Neighbourhood {
+    /// Looks at a preview of the channel, too: its sample here, relative to the mean of those near it, takes the place
+    /// of the last input. The preview knows of what comes, too.
+    #[inline(always)]
+    pub fn see(&mut self, shown: &Plane, index: usize) {
+        self.inputs[INPUTS - 1] = shown.all()[index] - mean(shown, index);
+    }
+}
+
 /// Samples side by side of which some are inputs: the part of a run in one vector of inputs.
 struct Window {
     /// Channels back.

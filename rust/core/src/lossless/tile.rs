@@ -29,11 +29,13 @@ pub struct Means<'a> {
     pub kernel: Kernel,
     /// An expert that was learned.
     pub learned: Option<&'a Learned>,
+    /// Samples like those of the tile that a preview shows.
+    pub shown: Option<&'a [u16]>,
 }
 
 impl From<Kernel> for Means<'_> {
     fn from(kernel: Kernel) -> Self {
-        Self { kernel, learned: None }
+        Self { kernel, learned: None, shown: None }
     }
 }
 
@@ -51,6 +53,17 @@ impl Size {
             3 => &[1, 0, 2],
             _ => &[3, 1, 0, 2],
         }
+    }
+
+    /// A channel of samples that are all known.
+    fn known(&self, samples: &[u16], channel: usize) -> Plane {
+        let mut plane = self.unknown().samples;
+        plane.fill(samples[channel..].iter().step_by(self.channels).copied());
+        for y in 0..self.height {
+            plane.open_row(y);
+            plane.close_row(y);
+        }
+        plane
     }
 
     /// A channel before it is coded.
@@ -74,14 +87,15 @@ impl Earlier {
     fn code(
         &mut self,
         size: &Size,
-        own: &mut Channel,
+        (own, channel): (&mut Channel, usize),
         guesses: bool,
-        Means { kernel, learned }: Means,
+        Means { kernel, learned, shown }: Means,
         coder: &mut impl Coder,
     ) {
         let earlier = self.samples.len();
         let learned = learned.map(|learned| learned.expert(earlier, kernel));
         let mut model = Model::new((size.width, size.max.into()), earlier, guesses, learned);
+        model.shown = shown.map(|shown| size.known(shown, channel));
         instructions::code(kernel, &mut model, own, self, coder);
     }
 
@@ -108,7 +122,7 @@ pub fn encode(samples: &[u16], size: &Size, guesses: bool, means: Means) -> Vec<
             let mut own = size.unknown();
             own.samples.fill(values().copied());
             let mut coder = Encoder::new();
-            earlier.code(size, &mut own, guesses, means, &mut coder);
+            earlier.code(size, (&mut own, channel), guesses, means, &mut coder);
             let stream = coder.finish();
             bytes.push(if guesses { GUESSED } else { STREAM });
             if place + 1 < order.len() {
@@ -152,7 +166,7 @@ pub fn decode(mut bytes: &[u8], size: &Size, means: Means) -> Result<Vec<u16>> {
                 let stream = take_stream(&mut bytes, last)?;
                 let mut own = size.unknown();
                 let guesses = kind == GUESSED;
-                earlier.code(size, &mut own, guesses, means, &mut Decoder::new(stream));
+                earlier.code(size, (&mut own, channel), guesses, means, &mut Decoder::new(stream));
                 let values = samples[channel..].iter_mut().step_by(order.len());
                 values.zip(own.samples.values()).for_each(|(value, sample)| *value = sample);
                 earlier.push(own);
