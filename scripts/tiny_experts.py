@@ -5,7 +5,7 @@
 Two kinds, both primed. The biases of the heads move with each sample of the picture at hand, down the slope of its
 bits: the runtime does that. Or a least-squares prediction, learned online from weights and statistics of other
 pictures, joins the mixture, in which a small network shares the weights and scales out anew from how good the
-prediction was nearby: half as fast, and not built. Bits/dim over the second half of the pictures that were held out
+prediction was nearby: slower, and not built. Bits/dim over the second half of the pictures that were held out
 from `tiny`'s training; the small network learns from the first.
 """
 
