@@ -60,7 +60,7 @@ def photo_results(photos: list[Photo]) -> dict[str, Any]:
     """All coders on photos, with the bytes of every picture, and what codes and the pixels given them would take."""
     images = [{"name": photo.name, "sha256": photo.sha256, "shape": list(photo.pixels.shape)} for photo in photos]
     rows = {}
-    previews = [ours(preview=preview) for preview in (True, PREVIEW)]
+    previews = [ours(preview=preview) for preview in (0.0, PREVIEW)]
     for coder in (ours(), ours(model=weights.EXPERT), *previews, *others()):
         row, files = measure(coder, photos)
         rows[coder.label] = row | {"bytes": {name: len(data) for name, data in files.items()}}

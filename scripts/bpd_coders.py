@@ -40,14 +40,15 @@ def pillow(label: str, format: str, library: str, **settings: Any) -> Coder:
     return Coder(label, f"{library}, {settings}", encode, decode)
 
 
-def ours(*, preview: bool | float = False, model: str | None = None) -> Coder:
-    """vqcodec's lossless files, with a preview (of some quality), with a model of pixels, or with neither."""
+def ours(*, preview: float | None = None, model: str | None = None) -> Coder:
+    """vqcodec's lossless files, with a preview of a quality, with a model of pixels, or with neither."""
     label = "vqcodec --lossless" + (f" --model {model}" if model else "")
-    if preview is not False:
-        label += " --preview" + ("" if preview is True else f" -q {preview:g}")
+    if preview is not None:
+        label += " --preview" + (f" -q {preview:g}" if preview else "")
+    options = {"preview": preview is not None, "preview_quality": preview or 0.0}
 
     def encode(pixels: np.ndarray) -> bytes:
-        return encode_lossless(pixels, preview=preview, model=model, verify=False, threads=1)[0]
+        return encode_lossless(pixels, model=model, verify=False, threads=1, **options)[0]
 
     return Coder(label, version("vqcodec"), encode, lambda data: vqcodec.decode(data, threads=1))
 

@@ -173,7 +173,10 @@ def test_a_preview_stands_in_front(photo: np.ndarray) -> None:
 def test_samples_may_count_on_a_better_preview(photo: np.ndarray, tmp_path: Path) -> None:
     array = photo[:128, :160]
     codec = vqcodec.load()
-    plain, data = vqcodec.encode(array, lossless=True), vqcodec.encode(array, lossless=True, preview=60.0)
+    plain, data = (
+        vqcodec.encode(array, lossless=True),
+        vqcodec.encode(array, lossless=True, preview=True, preview_quality=60.0),
+    )
     header = vqcodec.read_header(data)
     assert header.needs_preview and header.model_id == codec.info.model_id and header.quality == codec.position(60.0)
     assert len(data) - len(plain) < 0.9 * header.payload_bytes[0]  # the samples cost less behind it
@@ -181,8 +184,13 @@ def test_samples_may_count_on_a_better_preview(photo: np.ndarray, tmp_path: Path
     assert all(np.array_equal(vqcodec.decode(data, threads=threads), array) for threads in (1, 2))
     lossy = codec.encode(array, 60.0, effort=0)
     assert np.array_equal(vqcodec.decode(data, levels=1), codec.decode(lossy))
-    decoded = decode_batch([data, plain, lossy, data])
-    assert all(np.array_equal(decoded[number], array) for number in (0, 1, 3))
+    small = vqcodec.encode(array[:32, :32], lossless=True, model="tiny")
+    assert vqcodec.read_header(small).needs_pixel_model
+    for model in (None, "photo", "tiny"):
+        decoded = decode_batch([data, plain, small, data] + [lossy] * (model != "tiny"), model=model)
+        assert all(np.array_equal(decoded[number], array) for number in (0, 1, 3))
+        assert np.array_equal(decoded[2], array[:32, :32])
+    assert encode_lossless(array, preview=True, preview_quality=60.0)[1].model == header.model_id
     (samples, _), _ = _core.read_exact(data, model=weights.resolve("photo").codes)
     assert samples == array.tobytes()
     with pytest.raises(InvalidInputError, match="model of its preview"):
@@ -199,7 +207,7 @@ def test_samples_may_count_on_a_better_preview(photo: np.ndarray, tmp_path: Path
 @pytest.mark.parametrize(("shape", "dtype"), [((40, 50), np.uint8), ((40, 50, 4), np.uint8), ((40, 50, 3), np.uint16)])
 def test_samples_that_are_not_8_bit_colours_count_on_no_preview(shape: tuple[int, ...], dtype: type) -> None:
     array = photo_like(shape, dtype)
-    data = vqcodec.encode(array, lossless=True, preview=60.0)
+    data = vqcodec.encode(array, lossless=True, preview=True, preview_quality=60.0)
     assert vqcodec.read_header(data).levels and not vqcodec.read_header(data).needs_preview
     assert np.array_equal(vqcodec.decode(data), array)
 
@@ -210,8 +218,8 @@ def test_a_preview_of_a_model_that_is_not_there(photo: np.ndarray, tmp_path: Pat
     other = tmp_path / "other.safetensors"
     other.write_bytes(stored.replace(b'\\"name\\": \\"thumb\\"', b'\\"name\\": \\"other\\"'))
     assert other.read_bytes() != stored
-    for preview, needed in ((True, False), (80.0, True)):
-        data = vqcodec.encode(array, lossless=True, preview=preview, model=other)
+    for quality, needed in ((0.0, False), (80.0, True)):
+        data = vqcodec.encode(array, lossless=True, preview=True, preview_quality=quality, model=other)
         assert vqcodec.read_header(data).needs_preview == needed
         assert np.array_equal(vqcodec.decode(data, model=other), array)
         if needed:
@@ -223,10 +231,7 @@ def test_a_preview_of_a_model_that_is_not_there(photo: np.ndarray, tmp_path: Pat
 
 @pytest.mark.parametrize("behind_a_preview", [False, True])
 def test_every_damage_is_noticed(photo: np.ndarray, behind_a_preview: bool) -> None:
-    plain, previewed = (
-        vqcodec.encode(photo[150:190, 150:190], lossless=True, preview=shown) for shown in (False, 60.0)
-    )
-    data = previewed if behind_a_preview else plain
+    data = vqcodec.encode(photo[150:200, 150:200], lossless=True, preview=behind_a_preview, preview_quality=60.0)
     assert vqcodec.read_header(data).needs_preview == behind_a_preview
     vqcodec.verify(data)
     for end in range(0, len(data), 37):
@@ -261,6 +266,8 @@ def test_the_command_line_says_what_goes_together(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "vqcodec", "encode", "a.png", "--lossless", "--preview", "-q", "40"]
     assert subprocess.run(command, cwd=tmp_path).returncode == 0
     assert vqcodec.read_header((tmp_path / "a.vqc").read_bytes()).quality == vqcodec.load().position(40.0)
+    ended = subprocess.run([*command, "-f", "--model", "photo-vq"], cwd=tmp_path, capture_output=True, text=True)
+    assert ended.returncode == 0 and "photo-vq has one quality: -q is ignored" in ended.stderr
 
 
 def test_a_report_counts_the_file() -> None:

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     import numpy as np
     from PIL import Image
 
-    from vqcodec.exact import Runtime
     from vqcodec.exact_pixels import ExactPicture
 
 T = TypeVar("T")
@@ -28,16 +27,17 @@ def encode(
     *,
     model: str | Path | None = None,
     lossless: bool = False,
-    preview: bool | float = False,
+    preview: bool = False,
+    preview_quality: float = 0.0,
 ) -> bytes:
     """Compress an image with a built-in model (`photo` unless told otherwise) or a model file; or `lossless`.
 
     Lossless files need no model, but RGB photos are smaller with one of pixels (`photo-exact`, and `tiny` where they
-    are small). They may begin with a `preview`, which `decode(..., levels=1)` shows: the picture of a model of codes
-    at quality 0, or at the quality that is given, and then it helps to predict 8-bit colours, too.
+    are small). They may begin with a `preview`, which `decode(..., levels=1)` shows: the picture of a model of codes at
+    `preview_quality`. Above the lowest it helps to predict 8-bit colours, too, which then need that model.
     """
     if lossless:
-        return encode_lossless(image, model=model, preview=preview)[0]
+        return encode_lossless(image, model=model, preview=preview, preview_quality=preview_quality)[0]
     return load(model or weights.DEFAULT).encode(image, quality)
 
 
@@ -45,20 +45,20 @@ def encode_lossless(
     image: ExactPicture | Image.Image | np.ndarray,
     *,
     model: str | Path | None = None,
-    preview: bool | float = False,
+    preview: bool = False,
+    preview_quality: float = 0.0,
     verify: bool = True,
     threads: int = 0,
 ) -> tuple[bytes, ExactReport]:
     """The lossless file of an image, and what it came to.
 
-    The model is one of pixels, or with a `preview` (of quality 0, or of the one that is given) one of codes.
+    The model is one of pixels, or with a `preview` (see `encode`) one of codes.
     """
     from vqcodec.exact_pixels import ExactPicture, exact_from_image
 
     picture = image if isinstance(image, ExactPicture) else exact_from_image(image)
-    if preview is not False:
-        quality = 0.0 if preview is True else preview
-        shown = load(model or weights.DEFAULT).preview(picture.to_8_bits(), quality, threads)
+    if preview:
+        shown = load(model or weights.DEFAULT).preview(picture.to_8_bits(), preview_quality, threads)
         return encode_exact(picture, preview=shown, verify=verify, threads=threads)
     pixels = None if model is None else weights.resolve(model).pixels
     return encode_exact(picture, pixels=pixels, verify=verify, threads=threads)
@@ -118,7 +118,7 @@ def decode_batch(
     exact = [number for number, header in enumerate(headers) if header.exact is not None]
     samples = decode_exact_batch(
         [files[number] for number in exact],
-        model=_runtime(model, [headers[number] for number in exact]),
+        model=weights.resolve(model).runtime if model else None,
         max_pixels=max_pixels,
         threads=threads,
     )
@@ -175,18 +175,8 @@ def verify_batch(
 
 def _decode_exact(data: bytes, model: str | Path | None, max_pixels: int, threads: int) -> ExactPicture:
     """The exact picture of a lossless file."""
-    given = _runtime(model, [_core.read_header(data, max_pixels)])
-    return decode_exact(data, model=given, max_pixels=max_pixels, threads=threads)
-
-
-def _runtime(model: str | Path | None, headers: Sequence[_core.Header]) -> Runtime | None:
-    """The given model where the samples of one of the files need one of its kind."""
-    if model is None:
-        return None
-    runtime = weights.resolve(model).runtime
-    of_pixels = isinstance(runtime, _core.PixelModel)
-    needed = any(header.needs_pixel_model if of_pixels else header.needs_preview for header in headers)
-    return runtime if needed else None
+    runtime = weights.resolve(model).runtime if model else None
+    return decode_exact(data, model=runtime, max_pixels=max_pixels, threads=threads)
 
 
 def _lossless(data: bytes, levels: int, max_pixels: int) -> bool:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -95,8 +95,7 @@ def encode(
         usage_error("--json and the encoded bytes cannot both go to standard output")
     messages = Messages(quiet=quiet, records=records)
     if lossless:
-        shown = quality or 0.0 if preview else False
-        encoded = _lossless(exact_model(model, effort), shown, not no_verify)
+        encoded = _lossless(exact_model(model, effort), preview, quality or 0.0, not no_verify)
     else:
         codec = load_codec(model, device)
         check_label(codec, label)
@@ -150,22 +149,25 @@ def _lossy(
     return encoded
 
 
-def _lossless(model: str | None, preview: float | Literal[False], verify: bool) -> Encoding:
-    """What encodes one source exactly, with a model of pixels or a preview of some quality by a model of codes."""
+def _lossless(model: str | None, preview: bool, quality: float, verify: bool) -> Encoding:
+    """What encodes one source exactly, with a model of pixels or a preview of a quality by a model of codes."""
     from vqcodec.api import encode_lossless
     from vqcodec.exact_pixels import open_exact
 
-    if preview is not False:
-        load_codec(model)
-    else:
+    general: tuple[str, ...] = ()
+    if not preview:
         check_model(model, pixels=True)
+    elif load_codec(model).info.quality_levels == 1 and quality:
+        general = (f"model {model} has one quality: -q is ignored",)
 
     def encoded(source: Path | bytes, threads: int) -> tuple[bytes, tuple[str, ...], ExactReport]:
         picture = open_exact(source)
-        data, report = encode_lossless(picture, model=model, preview=preview, verify=verify, threads=threads)
-        unused = model is not None and preview is False and report.model is None
+        data, report = encode_lossless(
+            picture, model=model, preview=preview, preview_quality=quality, verify=verify, threads=threads
+        )
+        unused = model is not None and not preview and report.model is None
         note = (f"model {model} makes it no smaller: the file needs none",) if unused else ()
-        return data, (*picture.notes, *note), report
+        return data, (*picture.notes, *general, *note), report
 
     return encoded
 

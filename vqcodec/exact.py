@@ -33,7 +33,7 @@ class ExactReport:
     channels: int
     bits: int
     file_bytes: int
-    model: str | None = None  # id of the model of pixels that the file needs
+    model: str | None = None  # id of the model that the samples need: one of pixels, or that of the preview
 
     @property
     def bpp(self) -> float:
@@ -78,8 +78,7 @@ def encode_exact(
     model = preview[0] if preview else pixels
     if verify and not np.array_equal(decode_exact(data, model=model, threads=threads).samples, picture.samples):
         raise CorruptedError("the encoded bytes do not decode to the samples they were made from")
-    header = _core.read_header(data)
-    needed = header.model_id if header.needs_pixel_model else None
+    needed = needed_model(_core.read_header(data))
     return data, ExactReport(width, height, channels, picture.bits, len(data), needed)
 
 
@@ -93,9 +92,7 @@ def decode_exact(
     if header.exact is None:
         raise InvalidInputError("the file holds no exact samples")
     check_size(header.height, header.width, max_pixels)
-    if model is None and (model_id := needed_model(header)):
-        model = weights.find(model_id).runtime
-    (samples, shape), bits = _core.read_exact(data, max_pixels, threads, model)
+    (samples, shape), bits = _core.read_exact(data, max_pixels, threads, _runtime(header, model))
     metadata = metadata_from_bytes(_core.read_metadata(data, max_pixels)) if header.metadata_bytes else {}
     return ExactPicture(_array(samples, shape, bits), bits, metadata)
 
@@ -109,14 +106,17 @@ def decode_exact_batch(
 ) -> list[np.ndarray]:
     """The samples of several lossless files, (H, W) or (H, W, channels), without metadata; files share the threads."""
     numbers: dict[str | None, list[int]] = {}
+    runtimes: dict[str | None, Runtime | None] = {}
     for number, data in enumerate(files):
         header = _core.read_header(data, max_pixels)
         check_size(header.height, header.width, max_pixels)
-        numbers.setdefault(needed_model(header), []).append(number)
+        needed = needed_model(header)
+        numbers.setdefault(needed, []).append(number)
+        if needed not in runtimes:
+            runtimes[needed] = _runtime(header, model)
     found: dict[int, np.ndarray] = {}
-    for model_id, chosen in numbers.items():
-        needed = model or weights.find(model_id).runtime if model_id else None
-        decoded = _core.read_exact_batch([files[number] for number in chosen], max_pixels, threads, needed)
+    for needed, chosen in numbers.items():
+        decoded = _core.read_exact_batch([files[number] for number in chosen], max_pixels, threads, runtimes[needed])
         for number, ((samples, shape), bits) in zip(chosen, decoded, strict=True):
             array = _array(samples, shape, bits)
             found[number] = array[..., 0] if array.shape[2] == 1 else array
@@ -126,6 +126,15 @@ def decode_exact_batch(
 def needed_model(header: _core.Header) -> str | None:
     """The id of the model that the exact samples of a file need: one of pixels, or that of the preview."""
     return header.model_id if header.needs_pixel_model or header.needs_preview else None
+
+
+def _runtime(header: _core.Header, given: Runtime | None) -> Runtime | None:
+    """The model that the exact samples of a file need: the given one if it is of that kind, else a built-in one."""
+    if needed_model(header) is None:
+        return None
+    if given and isinstance(given, _core.PixelModel) == header.needs_pixel_model:
+        return given
+    return weights.find(header.model_id).runtime
 
 
 def _array(samples: bytearray, shape: tuple[int, int, int], bits: int) -> np.ndarray:

@@ -48,6 +48,7 @@ def header_facts(header: Header) -> dict[str, Any]:
         "alpha_bytes": header.alpha_bytes,
         "metadata_bytes": header.metadata_bytes,
         "exact_bytes": header.exact_bytes,
+        "samples_need_preview": header.needs_preview,
     }
 
 
@@ -61,6 +62,7 @@ def lines(facts: dict[str, Any]) -> list[str]:
     model = [f"model    {facts['model'] or 'not on this machine'}, id {facts['model_id']}"]
     position = [f"quality  {quality}position {facts['quality_position']}"]
     filter = f", of these the filter {facts['filter_bytes']}" if facts["filter_bytes"] else ""
+    behind = ", which need the levels before them" if facts["samples_need_preview"] else ""
     return [
         f"picture  {facts['width']}x{facts['height']}, {colour}{alpha}{kind}",
         f"size     {facts['bytes']} bytes, {facts['bpp']:.3f} bpp",
@@ -72,5 +74,5 @@ def lines(facts: dict[str, Any]) -> list[str]:
             f"tiles of {level['tile_side']}x{level['tile_side']}, {level['bytes']} bytes"
             for number, level in enumerate(facts["levels"], 1)
         ),
-        *([f"samples  {facts['exact_bytes']} bytes"] if facts["lossless"] else []),
+        *([f"samples  {facts['exact_bytes']} bytes{behind}"] if facts["lossless"] else []),
     ]

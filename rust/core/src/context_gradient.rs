@@ -66,6 +66,7 @@ impl ContextPrior {
         let mut gradient = Field { height, width, channels, values };
         for (adjoint, hidden) in back.shared.iter().zip(&trace.hidden).rev() {
             gradient = adjoint.apply(self.kernel, &gradient, |start, values| {
+                // the last row may go on behind the last position, in zeros
                 mask(values, hidden.get(start..).unwrap_or(&[]), MAX_ACTIVATION);
             });
         }

@@ -18,6 +18,7 @@ use crate::picture::synthesize;
 use crate::pixels::{self, PixelModel};
 use crate::stream::{self, check_id};
 use crate::threads::{count, for_each};
+use crate::transform::COLOURS;
 
 /// Base-2 logarithm of the side of a tile, in pixels, that the encoder uses.
 pub const TILE_LOG2: u8 = 10;
@@ -89,8 +90,10 @@ pub fn write_file(
     };
     container::check_size(&header, &Limits::with_max_pixels(u64::MAX))?;
     let shown = match aid {
-        Aid::Preview(preview) if preview.serves && picture.is_rgb() => {
-            Some(preview.samples([height, width], threads)?)
+        Aid::Preview(Preview { model, quality, codes, serves: true })
+            if (channels, bits) == (3, 8) =>
+        {
+            Some(Shown::new(model, codes, quality, (height, width), threads)?)
         }
         _ => None,
     };
@@ -127,27 +130,25 @@ pub fn read_file(bytes: &[u8], given: Given, limits: &Limits, threads: usize) ->
     let container = container::parse(bytes, limits)?;
     container.verify(bytes)?;
     let header = &container.header;
-    let (pixels, preview) = needed(header, given)?;
+    let needed = needed(header, given)?;
     let Some(exact) = header.exact else {
         return Err(Error::InvalidInput("the file holds no exact samples".into()));
     };
-    let shown = match preview {
-        Some(model) => {
-            let codes = stream::read_codes(model, bytes, limits, threads, 0)?;
-            let preview = Preview { model, quality: header.quality, codes: &codes, serves: true };
-            Some(preview.samples([header.height, header.width], threads)?)
+    let shown = match needed {
+        Given::Codes(model) => {
+            let codes = stream::read_codes(model, bytes, limits, threads, header.levels.len())?;
+            let size = (header.height, header.width);
+            Some(Shown::new(model, &codes, header.quality, size, threads)?)
         }
-        None => None,
+        _ => None,
     };
     let tiles = header.exact_tiles().zip(container.exact.iter().copied()).collect();
     let decoded = for_each(tiles, threads, |(tile, part)| {
         let payload = container.verified_payload(bytes, part)?;
         let shape = shape(tile, [exact.channels, exact.bits]);
-        let samples = match (pixels, &shown) {
-            (Some(model), _) => model.decode_tile(payload, &shape)?,
-            (_, Some(shown)) if (exact.channels, exact.bits) == (3, 8) => {
-                decode_tile_previewed(payload, &shape, &shown.tile(tile))?
-            }
+        let samples = match (needed, &shown) {
+            (Given::Pixels(model), _) => model.decode_tile(payload, &shape)?,
+            (_, Some(shown)) => decode_tile_previewed(payload, &shape, &shown.tile(tile))?,
             _ => decode_tile(payload, &shape)?,
         };
         Ok((tile, samples))
@@ -174,21 +175,34 @@ pub fn read_files(
     for_each(files.to_vec(), at_once, |bytes| read_file(bytes, given, limits, each))
 }
 
-impl Preview<'_> {
-    /// The samples of its picture, 8-bit colours.
-    fn samples(&self, [height, width]: [u32; 2], threads: usize) -> Result<Samples> {
-        let size = [height as usize, width as usize];
-        let pixels = synthesize(self.model, self.codes, size, self.quality, None, threads)?;
-        let samples = pixels.into_iter().map(u16::from).collect();
-        Ok(Samples { width, height, channels: 3, bits: 8, samples })
+/// The pixels that codes stand for, 8-bit colours.
+struct Shown {
+    pixels: Vec<u8>,
+    width: usize,
+}
+
+impl Shown {
+    fn new(
+        model: &Model,
+        codes: &[CodeGrid],
+        quality: u8,
+        (height, width): (u32, u32),
+        threads: usize,
+    ) -> Result<Self> {
+        let (height, width) = (height as usize, width as usize);
+        let pixels = synthesize(model, codes, [height, width], quality, None, threads)?;
+        Ok(Self { pixels, width })
+    }
+
+    /// Those of a tile, as samples.
+    fn tile(&self, tile: Tile) -> Vec<u16> {
+        let row = |y: usize| &self.pixels[(y * self.width + tile.x) * COLOURS..];
+        let rows = (tile.y..tile.y + tile.height).map(|y| &row(y)[..tile.width * COLOURS]);
+        rows.flatten().copied().map(u16::from).collect()
     }
 }
 
 impl Samples {
-    fn is_rgb(&self) -> bool {
-        (self.channels, self.bits) == (3, 8)
-    }
-
     fn length(&self) -> usize {
         self.width as usize * self.height as usize * usize::from(self.channels)
     }
@@ -254,23 +268,19 @@ fn version_of(tile: &[u8]) -> u8 {
     }
 }
 
-/// The model of pixels that a file needs, and that of its preview, if it does.
-fn needed<'a>(
-    header: &Header,
-    given: Given<'a>,
-) -> Result<(Option<&'a PixelModel>, Option<&'a Model>)> {
-    let missing = |what: &str| Err(Error::InvalidInput(format!("the file needs {what}")));
+/// The given model if the file needs one, which must be this.
+fn needed<'a>(header: &Header, given: Given<'a>) -> Result<Given<'a>> {
+    let what = match (header.needs_pixel_model(), header.needs_preview()) {
+        (true, _) => "a model of pixels",
+        (_, true) => "the model of its preview",
+        _ => return Ok(Given::None),
+    };
     match given {
-        Given::Pixels(model) if header.needs_pixel_model() => {
-            check_id(header.model, model.id).map(|()| (Some(model), None))
-        }
-        Given::Codes(model) if header.needs_preview() => {
-            check_id(header.model, model.id).map(|()| (None, Some(model)))
-        }
-        _ if header.needs_pixel_model() => missing("a model of pixels"),
-        _ if header.needs_preview() => missing("the model of its preview"),
-        _ => Ok((None, None)),
+        Given::Pixels(model) if header.needs_pixel_model() => check_id(header.model, model.id)?,
+        Given::Codes(model) if header.needs_preview() => check_id(header.model, model.id)?,
+        _ => return Err(Error::InvalidInput(format!("the file needs {what}"))),
     }
+    Ok(given)
 }
 
 fn shape(tile: Tile, [channels, bits]: [u8; 2]) -> Shape {

@@ -125,9 +125,10 @@ impl Header {
         self.levels.is_empty() && self.model != NO_MODEL
     }
 
-    /// Whether the exact samples need the picture of the codes before them.
+    /// Whether the exact samples need the picture of the codes before them, as only those of 8-bit colours may.
     pub fn needs_preview(&self) -> bool {
-        self.exact.is_some() && !self.levels.is_empty() && self.version >= PREVIEWED_VERSION
+        let colours = self.exact.is_some_and(|exact| (exact.channels, exact.bits) == (3, 8));
+        colours && !self.levels.is_empty() && self.version >= PREVIEWED_VERSION
     }
 
     /// Whether scales adapt to the picture, as they do since version 2.

@@ -273,13 +273,11 @@ impl Window<'_> {
                 let targets = &pixels[start..][..count];
                 let sums = &trace.sums[y * line..][..count];
                 let slopes = &mut slopes[row * line..][..count];
-                let mut squares = 0;
                 for ((slope, &value), &target) in slopes.iter_mut().zip(sums).zip(targets) {
                     let error = i32::from(shown(value)) - i32::from(target);
-                    squares += (error * error) as u32; // 2^16 of them fit: more than a line of a window has
+                    sum += (error * error) as u64;
                     *slope = if Trace::moves(value) { unit * error as f32 } else { 0.0 };
                 }
-                sum += u64::from(squares);
             }
             sum
         });

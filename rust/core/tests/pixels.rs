@@ -20,7 +20,6 @@ use vqcodec_core::lossless::{self, Shape};
 use vqcodec_core::pixels::PixelModel;
 use vqcodec_core::{Error, Limits, Result};
 
-/// The first byte of a tile that was coded by a model of pixels.
 /// First bytes of tiles of the model: as they were, and as they are.
 const NETWORK: u8 = 4;
 const FOLLOWING: u8 = 7;

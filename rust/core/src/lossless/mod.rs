@@ -165,8 +165,8 @@ impl Candidate {
         Self { head, samples, size, repeated, smooth: near > far }
     }
 
-    /// The tile, without guesses (with all means, where these suit it) and, if it looks drawn, with them; only so if
-    /// it can be nothing else.
+    /// The tile, without guesses (by the learned expert, where it can be, and behind a preview as well) and, if it looks
+    /// drawn, with them; only so if it can be nothing else.
     fn encode(self, means: Means) -> Vec<Vec<u8>> {
         let pixels = self.samples.len() / self.size.channels;
         let guesses: &[bool] = match self.repeated {
@@ -175,16 +175,22 @@ impl Candidate {
             _ => &[false],
         };
         let suits = self.head == [MIXED] && learned::suits(&self.size);
-        let encode = |&guesses: &bool| {
-            let means = if suits && !guesses { means } else { means.kernel.into() };
-            let head = match means {
-                Means { learned: Some(_), .. } => &[LEARNED][..],
-                Means { shown: Some(_), .. } => &[PREVIEWED],
-                _ => &self.head,
-            };
+        let tile = |head: &[u8], guesses: bool, means: Means| {
             [head, &tile::encode(&self.samples, &self.size, guesses, means)].concat()
         };
-        guesses.iter().map(encode).collect()
+        let plain = Means::from(means.kernel);
+        let mut tiles = Vec::new();
+        for &guesses in guesses {
+            let aided = suits && !guesses;
+            tiles.push(match means.learned {
+                Some(_) if aided => tile(&[LEARNED], guesses, Means { shown: None, ..means }),
+                _ => tile(&self.head, guesses, plain),
+            });
+            if aided && means.shown.is_some() {
+                tiles.push(tile(&[PREVIEWED], guesses, Means { learned: None, ..means }));
+            }
+        }
+        tiles
     }
 }
 

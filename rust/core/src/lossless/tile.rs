@@ -57,7 +57,7 @@ impl Size {
 
     /// A channel of samples that are all known.
     fn known(&self, samples: &[u16], channel: usize) -> Plane {
-        let mut plane = self.unknown().samples;
+        let mut plane = self.plane();
         plane.fill(samples[channel..].iter().step_by(self.channels).copied());
         for y in 0..self.height {
             plane.open_row(y);
@@ -66,13 +66,14 @@ impl Size {
         plane
     }
 
+    /// A plane of samples that are all unknown.
+    fn plane(&self) -> Plane {
+        Plane::new(self.width, self.height, (i32::from(self.max) + 1) / 2)
+    }
+
     /// A channel before it is coded.
     fn unknown(&self) -> Channel {
-        let half = (i32::from(self.max) + 1) / 2;
-        Channel {
-            samples: Plane::new(self.width, self.height, half),
-            residuals: Plane::new(self.width, self.height, 0),
-        }
+        Channel { samples: self.plane(), residuals: Plane::new(self.width, self.height, 0) }
     }
 }
 

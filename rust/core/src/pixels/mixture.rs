@@ -211,8 +211,9 @@ mod tests {
             let (sample, interval) = mixture.find(quantile);
             prop_assert_eq!(Some(interval), mixture.interval(sample));
             prop_assert!((interval.left..interval.left + interval.width).contains(&quantile));
-            for sample in 0..=u8::MAX {
-                prop_assert_eq!(mixture.ascents(sample).count(), outputs.len() / 3);
+            for ascent in (0..=u8::MAX).flat_map(|sample| mixture.ascents(sample)) {
+                prop_assert!(ascent.weight.abs() <= 1 << ASCENT_BITS);
+                prop_assert!(i64::from(ascent.mean.abs().max(ascent.scale.abs())) <= MAX_ASCENT);
             }
         }
     }
