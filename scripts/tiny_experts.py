@@ -27,7 +27,7 @@ from vqcodec.integer_pixels import load_integer_pixel_prior
 from vqcodec.pixel_prior import (
     COLOURS,
     INPUT_UNIT,
-    NAT,
+    LN2,
     OWN,
     TAPS,
     PixelConfig,
@@ -118,7 +118,7 @@ class Mixing:
         guesses = seen.guesses[..., colour]
         shares, means, scales = outputs.chunk(3, -1)
         error = (predictions - (values - guesses) / INPUT_UNIT).abs()
-        mean = (torch.softmax(shares * NAT, -1) * means).sum(-1)
+        mean = (torch.softmax(shares * LN2, -1) * means).sum(-1)
         away = predictions * INPUT_UNIT - mean
         features = [
             nearby(error, 0.5).clamp(min=1e-3).log2(),

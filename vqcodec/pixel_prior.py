@@ -11,6 +11,7 @@ Shapes: samples (B, H, W, 3) integers 0..255, in the order of coding; inputs (B,
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -30,7 +31,7 @@ CONTEXT_LIMIT = 127 / 16  # weights of the first layer: as int8 they are 16 time
 BORDER = 64  # the distance from a border, in pixels up to REACH, is multiplied by it
 INFINITE = 1e6  # scales beyond which no mass is left
 FLOOR = 2.0**-24  # least probability of a sample
-NAT = 0.6931471805599453  # bits
+LN2 = math.log(2.0)
 RATES = (1 / 8, 1 / 64, 1 / 64)  # of biases that follow a picture: log2 weights, means, log2 scales
 STEEPEST = 2.0  # slopes that they follow: bits an octave, nats a grey level, bits an octave
 
@@ -130,7 +131,7 @@ def mixture_bits(values: Tensor, guesses: Tensor, outputs: Tensor) -> Tensor:
     lower = (offset - 0.5) * inverse - INFINITE * (values == 0)[..., None]
     sign = 1.0 - 2.0 * (offset > 0)  # both edges on the exact, negative side
     mass = (torch.sigmoid(sign * upper) - torch.sigmoid(sign * lower)).abs()
-    share = torch.softmax(weights * NAT, -1)
+    share = torch.softmax(weights * LN2, -1)
     return -torch.log2((share * mass).sum(-1) + FLOOR)
 
 
@@ -140,7 +141,7 @@ def following_bits(values: Tensor, guesses: Tensor, outputs: Tensor) -> Tensor:
     The outputs (B, P, COLOURS, 3 K) are those of the networks; what the biases add to them begins at 0 and moves after
     each sample down the slope of its bits, as in rust/core/src/pixels.
     """
-    unit = outputs.new_tensor([1.0, NAT, 1.0]).repeat_interleave(outputs.shape[-1] // 3)
+    unit = outputs.new_tensor([1.0, LN2, 1.0]).repeat_interleave(outputs.shape[-1] // 3)
     rate = outputs.new_tensor(RATES).repeat_interleave(outputs.shape[-1] // 3)
     biases, bits = torch.zeros_like(outputs[:, 0]), []
     for place in range(values.shape[1]):
