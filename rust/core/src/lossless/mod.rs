@@ -165,32 +165,26 @@ impl Candidate {
         Self { head, samples, size, repeated, smooth: near > far }
     }
 
-    /// The tile, without guesses (by the learned expert, where it can be, and behind a preview as well) and, if it looks
-    /// drawn, with them; only so if it can be nothing else.
+    /// The tile, without guesses and, if it looks drawn, with them; only so if it can be nothing else. Without them
+    /// also by the learned expert, where it can be, or behind a preview.
     fn encode(self, means: Means) -> Vec<Vec<u8>> {
         let pixels = self.samples.len() / self.size.channels;
-        let guesses: &[bool] = match self.repeated {
+        let ways: &[bool] = match self.repeated {
             repeated if 2 * repeated > pixels && !self.smooth => &[true],
             repeated if DRAWN * repeated > pixels => &[false, true],
             _ => &[false],
         };
-        let suits = self.head == [MIXED] && learned::suits(&self.size);
-        let tile = |head: &[u8], guesses: bool, means: Means| {
-            [head, &tile::encode(&self.samples, &self.size, guesses, means)].concat()
+        let tile = |head: &[u8], ways: &[bool], means: Means| {
+            [head, &tile::encode(&self.samples, &self.size, ways, means)].concat()
         };
         let plain = Means::from(means.kernel);
-        let mut tiles = Vec::new();
-        for &guesses in guesses {
-            let aided = suits && !guesses;
-            tiles.push(match means.learned {
-                Some(_) if aided => tile(&[LEARNED], guesses, Means { shown: None, ..means }),
-                _ => tile(&self.head, guesses, plain),
-            });
-            if aided && means.shown.is_some() {
-                tiles.push(tile(&[PREVIEWED], guesses, Means { learned: None, ..means }));
-            }
+        let aided = self.head == [MIXED] && learned::suits(&self.size) && ways.contains(&false);
+        if aided && means.learned.is_some() {
+            let drawn = ways.contains(&true).then(|| tile(&self.head, &[true], plain));
+            return drawn.into_iter().chain([tile(&[LEARNED], &[false], means)]).collect();
         }
-        tiles
+        let previewed = means.shown.filter(|_| aided).map(|_| tile(&[PREVIEWED], &[false], means));
+        [tile(&self.head, ways, plain)].into_iter().chain(previewed).collect() // the first of equals is taken
     }
 }
 
@@ -238,7 +232,7 @@ fn by_colours(samples: &[u16], shape: &Shape, kernel: Kernel) -> Option<Candidat
         let colours = colours.iter().flat_map(|colour| colour.to_le_bytes());
         [PALETTE, (count - 1) as u8].into_iter().chain(colours).collect()
     } else if DRAWN * candidate.repeated > shape.pixels() {
-        let coded = tile::encode(&colours, &shape.palette(count), false, kernel.into());
+        let coded = tile::encode(&colours, &shape.palette(count), &[false], kernel.into());
         [&[CODED_PALETTE], &levels::write_coded_palette(count, &coded)[..]].concat()
     } else {
         return None;
@@ -348,7 +342,7 @@ mod tests {
         for (guesses, shown) in [(false, None), (true, None), (false, Some(&shown[..]))] {
             let means = |kernel: Kernel| Means { shown, ..kernel.into() };
             let tiles: Vec<_> = Kernel::available()
-                .map(|kernel| tile::encode(&samples, &size, guesses, means(kernel)))
+                .map(|kernel| tile::encode(&samples, &size, &[guesses], means(kernel)))
                 .collect();
             assert!(tiles.iter().all(|tile| *tile == tiles[0]));
             for kernel in Kernel::available() {

@@ -84,9 +84,12 @@ const GUESSED: u8 = 1;
 const CONSTANT: u8 = 2;
 const SAME: u8 = 3;
 
+/// Streams that are longer by at most one part in so many suit a colour as well as the shortest.
+const CLOSE: usize = 20;
+
 impl Earlier {
     fn code(
-        &mut self,
+        &self,
         size: &Size,
         (own, channel): (&mut Channel, usize),
         guesses: bool,
@@ -106,32 +109,48 @@ impl Earlier {
     }
 }
 
-/// Encodes all channels, each stream with its length before it, save one in the last channel.
-pub fn encode(samples: &[u16], size: &Size, guesses: bool, means: Means) -> Vec<u8> {
+/// Encodes all channels, each stream with its length before it, save one in the last channel. `ways` are without and
+/// with guesses, or one of them: of both, only those that suit the first colour are tried for the others.
+pub fn encode(samples: &[u16], size: &Size, ways: &[bool], means: Means) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut earlier = Earlier::default();
     let order = size.order();
+    let first_colour = (order.len() + 1) % 2;
+    let mut ways = ways.to_vec();
     for (place, &channel) in order.iter().enumerate() {
         let values = || samples[channel..].iter().step_by(order.len());
         let first = samples[channel];
         if place > 0 && samples[order[place - 1]..].iter().step_by(order.len()).eq(values()) {
             bytes.push(SAME);
-        } else if values().all(|&value| value == first) {
+            continue;
+        }
+        if values().all(|&value| value == first) {
             bytes.push(CONSTANT);
             bytes.extend(first.to_le_bytes());
-        } else {
+            continue;
+        }
+        let code = |&guesses: &bool| {
             let mut own = size.unknown();
             own.samples.fill(values().copied());
             let mut coder = Encoder::new();
             earlier.code(size, (&mut own, channel), guesses, means, &mut coder);
-            let stream = coder.finish();
-            bytes.push(if guesses { GUESSED } else { STREAM });
-            if place + 1 < order.len() {
-                bytes.extend((stream.len() as u32).to_le_bytes());
-            }
-            bytes.extend(stream);
-            earlier.push(own);
+            (coder.finish(), guesses, own)
+        };
+        let coded: Vec<_> = ways.iter().map(code).collect();
+        if place >= first_colour {
+            let smallest = coded.iter().map(|(stream, ..)| stream.len()).min().unwrap_or(0);
+            let close =
+                coded.iter().filter(|(stream, ..)| stream.len() <= smallest + smallest / CLOSE);
+            ways = close.map(|&(_, guesses, _)| guesses).collect();
         }
+        let smallest = coded.into_iter().min_by_key(|(stream, ..)| stream.len());
+        let Some((stream, guesses, own)) = smallest else { continue }; // there is at least one way
+        bytes.push(if guesses { GUESSED } else { STREAM });
+        if place + 1 < order.len() {
+            bytes.extend((stream.len() as u32).to_le_bytes());
+        }
+        bytes.extend(stream);
+        earlier.push(own);
     }
     bytes
 }
