@@ -79,7 +79,7 @@ pub fn write_file(
         }
         Aid::Pixels(model) => (model.id, 0, vec![]),
     };
-    let (version, gray, exact) = (EXACT_VERSION, channels <= 2, Some(exact));
+    let (version, gray, rgb, exact) = (EXACT_VERSION, channels <= 2, exact.is_rgb(), Some(exact));
     let filter = Vec::new();
     let mut header = Header { version, gray, model, quality, width, height, levels, exact, filter };
     let payloads = match aid {
@@ -90,9 +90,7 @@ pub fn write_file(
     };
     container::check_size(&header, &Limits::with_max_pixels(u64::MAX))?;
     let shown = match aid {
-        Aid::Preview(Preview { model, quality, codes, serves: true })
-            if (channels, bits) == (3, 8) =>
-        {
+        Aid::Preview(Preview { model, quality, codes, serves: true }) if rgb => {
             Some(Shown::new(model, codes, quality, (height, width), threads)?)
         }
         _ => None,

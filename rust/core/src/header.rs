@@ -90,6 +90,13 @@ pub struct Exact {
     pub checksum: u32,
 }
 
+impl Exact {
+    /// Whether samples are 8-bit colours, as those of a preview's picture are.
+    pub fn is_rgb(&self) -> bool {
+        (self.channels, self.bits) == (3, 8)
+    }
+}
+
 /// What a file says about its picture.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Header {
@@ -127,7 +134,7 @@ impl Header {
 
     /// Whether the exact samples need the picture of the codes before them, as only those of 8-bit colours may.
     pub fn needs_preview(&self) -> bool {
-        let colours = self.exact.is_some_and(|exact| (exact.channels, exact.bits) == (3, 8));
+        let colours = self.exact.is_some_and(|exact| exact.is_rgb());
         colours && !self.levels.is_empty() && self.version >= PREVIEWED_VERSION
     }
 
